@@ -1,0 +1,33 @@
+"""Shared by all tests: where others' vectors are, and loud skips."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def vectors_dir() -> Path:
+    """Others' test vectors: ``LETTERLOCK_VECTORS``, by default beside the checkout."""
+    return Path(os.environ.get("LETTERLOCK_VECTORS", str(ROOT.parent / "shared" / "vectors")))
+
+
+@pytest.fixture(scope="session")
+def vectors() -> Path:
+    """The folder with others' vectors; without it the test skips, and says so."""
+    folder = vectors_dir()
+    if not folder.is_dir():
+        pytest.skip("NEEDS VECTORS: set LETTERLOCK_VECTORS to the folder with others' test vectors")
+    return folder
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """In CI a skip for want of vectors is a failure wherever the vectors exist."""
+    if not os.environ.get("LETTERLOCK_CI") or not vectors_dir().is_dir():
+        return
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None:
+        return
+    if any("NEEDS VECTORS" in str(report.longrepr) for report in reporter.stats.get("skipped", [])):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
