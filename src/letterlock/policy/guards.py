@@ -1,0 +1,228 @@
+"""The guards: what no policy can override. Each looks at one cell and what a file decided for it.
+
+A guard reads the file only to find what it must hold against (the floor that is in force, the allowed falls that
+were written down); it never asks the rules why they decided so.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from letterlock.model.protection import Protection, permits
+from letterlock.policy.decision import (
+    EVIDENCE_SHOWN,
+    Action,
+    Analytics,
+    Archive,
+    Decision,
+    Fall,
+    Indicator,
+    Keep,
+    Keys,
+    LogField,
+    Refusal,
+)
+from letterlock.policy.evaluate import MINUTE_MS, Ground
+from letterlock.policy.facts import Answer, Cause, Cell, Envelope, Submission, Wish
+from letterlock.policy.paths import READABLE, UNCERTAIN, paths_of
+
+MAX_E2EE_METADATA_MINUTES: Final = 24 * 60
+"""Short, for metadata of end-to-end encrypted messages: a day covers every repeated receipt that was seen."""
+_SHOWS_E2EE: Final = frozenset(EVIDENCE_SHOWN.values())
+_E2EE_ARCHIVE: Final = frozenset({Archive.NEVER, Archive.DEVICE_CONSENT})
+_E2EE_ANALYTICS: Final = frozenset({Analytics.NONE, Analytics.COUNTS})
+_E2EE_KEEP: Final = frozenset({Keep.NOTHING, Keep.SEALED_UNTIL_DELIVERED})
+_SET_ASIDE: Final = frozenset({Action.REFUSE, Action.QUARANTINE})
+_STRAY: Final = frozenset({Envelope.MALFORMED, Envelope.UNFRAMED, Envelope.FOREIGN})
+_NOT_TAKEN: Final = frozenset({Action.ASK, Action.REFUSE})
+
+Check = Callable[[Ground, Cell, Decision], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """One invariant.
+
+    Attributes:
+        id: its stable name.
+        sentence: what it holds, for people.
+        holds: whether it does, for one cell and its decision.
+    """
+
+    id: str
+    sentence: str
+    holds: Check
+
+
+def _path(ground: Ground, cell: Cell, decision: Decision) -> list[Protection]:
+    paths = paths_of(cell.envelope, ground.sealed, ground.readable)
+    return [paths[channel] for channel in decision.channels]
+
+
+def _falls(ground: Ground, cell: Cell, decision: Decision) -> bool:
+    """Whether any permitted channel is below a floor in force; sideways and to UNKNOWN count."""
+    paths = _path(ground, cell, decision)
+    return any(not permits(floor, path) for floor in ground.floors(cell) for path in paths)
+
+
+def _contradiction(_: Ground, cell: Cell, decision: Decision) -> bool:
+    return cell.envelope is not Envelope.CONTRADICTION or (
+        decision.action is Action.REFUSE and decision.refusal is Refusal.CLAIM_CONTRADICTS_BODY
+    )
+
+
+def _stray(_: Ground, cell: Cell, decision: Decision) -> bool:
+    return cell.envelope not in _STRAY or decision.action in _SET_ASIDE
+
+
+def _sealed(ground: Ground, cell: Cell, decision: Decision) -> bool:
+    return (
+        cell.envelope is not Envelope.SEALED
+        or not decision.channels
+        or all(path not in READABLE for path in _path(ground, cell, decision))
+    )
+
+
+def _no_silent_fall(ground: Ground, cell: Cell, decision: Decision) -> bool:
+    return not decision.channels or decision.fall is not Fall.NOT_A_FALL or not _falls(ground, cell, decision)
+
+
+def _consent(_: Ground, cell: Cell, decision: Decision) -> bool:
+    if decision.fall is not Fall.CONSENTED:
+        return True
+    if cell.submission is Submission.DEVICE_SESSION:
+        return cell.answer is Answer.DEVICE_SIGNED
+    return cell.answer is not Answer.NONE
+
+
+def _allowed(ground: Ground, cell: Cell, decision: Decision) -> bool:
+    return decision.fall is not Fall.POLICY_ALLOWED or any(
+        decision.rule == f"allow.{rule.id}"
+        and decision.channels == (rule.channel,)
+        and cell.cause in rule.causes
+        and rule.traffic is cell.traffic
+        for rule in ground.policy.allow
+    )
+
+
+def _unknown(ground: Ground, cell: Cell, decision: Decision) -> bool:
+    return (
+        not decision.channels
+        or decision.fall is Fall.CONSENTED
+        or Protection.UNKNOWN not in _path(ground, cell, decision)
+    )
+
+
+def _made_up(ground: Ground, cell: Cell, decision: Decision) -> bool:
+    if cell.cause is not Cause.UNAUTHENTICATED_FAILURE:
+        return True
+    if decision.fall is not Fall.NOT_A_FALL or decision.action is Action.ASK or decision.offered:
+        return False
+    return not decision.channels or all(path not in UNCERTAIN for path in _path(ground, cell, decision))
+
+
+def _unexplained(ground: Ground, cell: Cell, decision: Decision) -> bool:
+    if cell.envelope is not Envelope.SEALED or cell.cause is not Cause.NONE:
+        return True
+    return all(ground.sealed[channel] not in READABLE for channel in decision.offered)
+
+
+def _asks(_: Ground, cell: Cell, decision: Decision) -> bool:
+    return decision.action is not Action.ASK or cell.wish is Wish.ASK
+
+
+def _sender(_: Ground, cell: Cell, decision: Decision) -> bool:
+    return cell.wish is not Wish.REFUSE or decision.action is not Action.HOLD
+
+
+def _e2ee_keep(_: Ground, cell: Cell, decision: Decision) -> bool:
+    return cell.envelope is Envelope.OPEN or decision.keep in _E2EE_KEEP
+
+
+def _e2ee_analytics(_: Ground, cell: Cell, decision: Decision) -> bool:
+    return cell.envelope is Envelope.OPEN or decision.analytics in _E2EE_ANALYTICS
+
+
+def _e2ee_archive(_: Ground, cell: Cell, decision: Decision) -> bool:
+    return cell.envelope is Envelope.OPEN or decision.archive in _E2EE_ARCHIVE
+
+
+def _e2ee_log(_: Ground, cell: Cell, decision: Decision) -> bool:
+    return cell.envelope is Envelope.OPEN or LogField.EXACT_SIZE not in decision.log
+
+
+def _e2ee_metadata(_: Ground, cell: Cell, decision: Decision) -> bool:
+    return cell.envelope is Envelope.OPEN or decision.metadata_ms <= MAX_E2EE_METADATA_MINUTES * MINUTE_MS
+
+
+def _shown(ground: Ground, cell: Cell, decision: Decision) -> bool:
+    if decision.indicator not in _SHOWS_E2EE:
+        return True
+    if cell.envelope is not Envelope.SEALED or any(
+        path is not Protection.E2EE for path in _path(ground, cell, decision)
+    ):
+        return False
+    return decision.indicator in {EVIDENCE_SHOWN[cell.grade], Indicator.E2EE_CLAIMED}
+
+
+def _open_keep(_: Ground, cell: Cell, decision: Decision) -> bool:
+    if cell.envelope is not Envelope.OPEN:
+        return True
+    if decision.keep is Keep.SEALED_UNTIL_DELIVERED:
+        return False
+    return not decision.keep.is_shreddable or decision.keys is not Keys.NONE
+
+
+def _not_taken(_: Ground, __: Cell, decision: Decision) -> bool:
+    return decision.action not in _NOT_TAKEN or decision.keep is Keep.NOTHING
+
+
+def _waits(_: Ground, __: Cell, decision: Decision) -> bool:
+    if decision.keep is Keep.NOTHING:
+        return decision.action is not Action.HOLD and decision.retention_ms == 0
+    return decision.retention_ms > 0
+
+
+def _whole(_: Ground, cell: Cell, decision: Decision) -> bool:
+    delivers = decision.action is Action.DELIVER
+    return (
+        delivers == bool(decision.channels)
+        and delivers == (decision.protection is not None)
+        and delivers == (decision.refusal is None)
+        and (decision.action is Action.ASK) == bool(decision.offered)
+        and (delivers or decision.fall is Fall.NOT_A_FALL)
+        and set(decision.channels) | set(decision.offered) <= set(cell.ways.channels)
+    )
+
+
+GUARDS: Final[tuple[Guard, ...]] = (
+    Guard("contradiction_is_refused", "a readable body with an E2EE claim is refused", _contradiction),
+    Guard("bad_claims_go_nowhere", "what claims E2EE without standing is set apart or refused, never sent", _stray),
+    Guard("sealed_never_to_a_reader", "a sealed body never takes a path on which somebody reads", _sealed),
+    Guard("no_silent_fall", "no fall, sideways included, without consent or a written rule", _no_silent_fall),
+    Guard("consent_is_an_answer", "a consented fall has an answer, for a device its own signature", _consent),
+    Guard("allowed_falls_are_written", "a fall allowed by policy follows a written rule with its reason", _allowed),
+    Guard("unknown_never_unasked", "a path of unknown protection is taken only with a person's consent", _unknown),
+    Guard(
+        "made_up_failures_open_nothing",
+        "a failure that anybody could have made up leads to no fall, no question and no clear path",
+        _made_up,
+    ),
+    Guard(
+        "silence_opens_nothing",
+        "a secure path that is missing without a reason never puts a clear path on offer",
+        _unexplained,
+    ),
+    Guard("asks_only_who_can_answer", "nobody is asked who cannot answer or does not want to be", _asks),
+    Guard("no_hold_against_the_sender", "what the sender wants refused is not held", _sender),
+    Guard("e2ee_keeps_only_sealed", "of end-to-end encrypted messages nothing but ciphertext is kept", _e2ee_keep),
+    Guard("e2ee_counts_only", "analytics see at most counts of end-to-end encrypted messages", _e2ee_analytics),
+    Guard("e2ee_archive_by_device", "only a device can archive an end-to-end encrypted message", _e2ee_archive),
+    Guard("e2ee_log_has_no_size", "events about end-to-end encrypted messages name no exact size", _e2ee_log),
+    Guard("e2ee_metadata_is_short", "metadata of end-to-end encrypted messages stays a day at most", _e2ee_metadata),
+    Guard("shown_by_evidence", "nothing is shown as more than its evidence and its path carry", _shown),
+    Guard("waiting_body_has_a_key", "a readable body waits only sealed under a key that is destroyed", _open_keep),
+    Guard("not_taken_not_kept", "of what is refused or asked about, nothing is kept", _not_taken),
+    Guard("waiting_ends", "what waits is kept, and not for ever; what is not kept has no time to wait", _waits),
+    Guard("decision_is_whole", "a decision says all that its action needs, and names only available channels", _whole),
+)
