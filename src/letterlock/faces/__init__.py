@@ -1,0 +1,1 @@
+"""The faces: what the outside talks to."""

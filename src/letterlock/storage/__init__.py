@@ -1,0 +1,1 @@
+"""Implements the ports of custody and ledger, and the group committer; each database natively."""

@@ -1,0 +1,137 @@
+"""The group committer: one thread writes, everybody else queues plain commands and awaits the outcome.
+
+The queue is bounded in bytes, and each tenant may hold a share of it; over that a command is refused at once
+(503 with Retry-After at the faces), so that overload is never found out by time-outs.
+"""
+
+import asyncio
+import threading
+from collections import defaultdict, deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from letterlock.storage.errors import CommitRefused, StorageError, StorageReason
+from letterlock.storage.sqlite.core import StoreCore
+
+MAX_BATCH: Final = 512
+"""Commands a transaction at most: the knee of rows a second is at about 100, and latency grows beyond."""
+MAX_QUEUED: Final = 16_384
+"""Commands that may wait: a few hundred milliseconds of writing."""
+MAX_QUEUED_BYTES: Final = 64 << 20
+TENANT_SHARE: Final = 0.5
+"""Of the queue for one tenant while others wait too."""
+TRUNCATE_AT: Final = 64 << 20
+"""WAL bytes at which the writer itself truncates: a passive checkpoint never lets the log start over under load."""
+
+Waiter = tuple[Any, "asyncio.Future[Any]", int, int]
+
+
+class GroupCommitter:
+    """Owns the writer thread. Made on the event loop that awaits its outcomes."""
+
+    def __init__(self, core: StoreCore, loop: asyncio.AbstractEventLoop) -> None:
+        self._core = core
+        self._loop = loop
+        self._queue: deque[Waiter] = deque()
+        self._queued_bytes = 0
+        self._per_tenant: dict[int, int] = defaultdict(int)
+        self._wake = threading.Event()
+        self._closing = False
+        self._listeners: list[Callable[[int], None]] = []
+        self._thread = threading.Thread(target=self._run, name="letterlock-writer", daemon=True)
+        self._thread.start()
+
+    @property
+    def depth(self) -> int:
+        """Commands waiting."""
+        return len(self._queue)
+
+    def on_commit(self, listener: Callable[[int], None]) -> None:
+        """Calls ``listener(tree size)`` on the loop after every commit."""
+        self._listeners.append(listener)
+
+    def submit(self, command: Any, *, tenant: int = 0, size: int = 0) -> "asyncio.Future[Any]":
+        """Queues a command; the future gives its outcome, or raises what it was refused for.
+
+        Raises:
+            StorageError: OVERLOADED or CLOSED, at once.
+        """
+        if self._closing:
+            raise StorageError(StorageReason.CLOSED)
+        waiting = len(self._queue)
+        if waiting >= MAX_QUEUED or self._queued_bytes + size > MAX_QUEUED_BYTES:
+            raise StorageError(StorageReason.OVERLOADED)
+        if tenant and waiting > MAX_BATCH and self._per_tenant[tenant] > MAX_QUEUED * TENANT_SHARE:
+            raise StorageError(StorageReason.OVERLOADED)
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._queued_bytes += size
+        self._per_tenant[tenant] += 1
+        self._queue.append((command, future, tenant, size))
+        # Append first, look at the event after: the writer clears it before it drains, so no command is left behind.
+        if not self._wake.is_set():
+            self._wake.set()
+        return future
+
+    async def run(self, command: Any, *, tenant: int = 0, size: int = 0) -> Any:
+        """Queues a command and awaits its outcome.
+
+        Raises:
+            CommitRefused: the writer did not apply it.
+            StorageError: the store failed, or takes no more.
+        """
+        return await self.submit(command, tenant=tenant, size=size)
+
+    async def close(self) -> None:
+        """Writes what is queued, then stops the thread and closes the store."""
+        self._closing = True
+        self._wake.set()
+        await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
+        self._core.close()
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            while batch := self._take():
+                self._write(batch)
+            if self._closing and not self._queue:
+                return
+
+    def _take(self) -> list[Waiter]:
+        pop = self._queue.popleft
+        return [pop() for _ in range(min(len(self._queue), MAX_BATCH))]
+
+    def _write(self, batch: list[Waiter]) -> None:
+        outcomes: list[Any] | StorageError
+        try:
+            outcomes = self._core.apply([waiter[0] for waiter in batch])
+        except StorageError as error:
+            outcomes = error
+        except Exception:  # noqa: BLE001 - a bug in one command must not take the writer down; nothing was written
+            outcomes = StorageError(StorageReason.FAILED)
+        self._loop.call_soon_threadsafe(self._settle, batch, outcomes, self._core.tree_size)
+        if self._core.wal_bytes > TRUNCATE_AT:
+            self._truncate()
+
+    def _truncate(self) -> None:
+        try:
+            self._core.checkpoint(truncate=True)
+        except StorageError:
+            # A reader still holds an old snapshot; readers are bounded in time, so the next commit tries again.
+            return
+
+    def _settle(self, batch: list[Waiter], outcomes: list[Any] | StorageError, tree_size: int) -> None:
+        failed = isinstance(outcomes, StorageError)
+        for at, (_, future, tenant, size) in enumerate(batch):
+            self._queued_bytes -= size
+            self._per_tenant[tenant] -= 1
+            if future.cancelled():
+                continue
+            outcome = outcomes if isinstance(outcomes, StorageError) else outcomes[at]
+            if isinstance(outcome, StorageError | CommitRefused):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+        if not failed:
+            for listener in self._listeners:
+                listener(tree_size)

@@ -1,0 +1,153 @@
+"""The writer: applies a batch of commands in one transaction, ledger entries included. Synchronous, one caller."""
+
+import os
+from array import array
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+
+from letterlock.model.clock import Clock
+from letterlock.storage.commands import AcceptSealed, Ack
+from letterlock.storage.errors import CommitRefused, StorageError, StorageReason
+from letterlock.storage.sqlite import state as writer_state
+from letterlock.storage.sqlite.connection import open_writer, storage_errors
+from letterlock.storage.sqlite.hot import HotBatch
+from letterlock.storage.sqlite.ledger_rows import integrate
+from letterlock.storage.sqlite.transaction import Transaction
+
+Command = Any
+Outcome = Any
+Handler = Callable[[Transaction, Any], Any]
+
+SEED_SIZE: Final = 32
+RECORDS_KEPT_MS: Final = 400 * 86_400_000
+"""How long the records behind batch entries stay: a year's audit and its preparation."""
+
+
+class StoreCore:
+    """Owns the writing connection and the writer's memory.
+
+    Args:
+        folder: where the database lives; it must be locked by the caller.
+        handlers: what each command but the hot ones does.
+        clock: for the times that rows and entries get.
+        purge_after_ms: how long after delivery a message's row stays (S88).
+    """
+
+    def __init__(
+        self, folder: Path, handlers: dict[type, Handler], clock: Clock, *, purge_after_ms: int = 600_000
+    ) -> None:
+        self._db = open_writer(folder)
+        self._handlers = handlers
+        self._clock = clock
+        self.purge_after_ms = purge_after_ms
+        with storage_errors():
+            self._state = writer_state.load(self._db)
+
+    @property
+    def tree_size(self) -> int:
+        """How many entries the ledger has; all of them durable."""
+        return self._state.frontier.size
+
+    @property
+    def wal_bytes(self) -> int:
+        """Size of the write-ahead log."""
+        try:
+            return Path(self._db.filename_wal).stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def apply(self, commands: Sequence[Command]) -> list[Outcome]:
+        """Applies a batch in one durable transaction.
+
+        Returns:
+            one outcome a command: its result, or a :class:`CommitRefused` where the command alone was refused.
+
+        Raises:
+            StorageError: nothing of the batch was written; the writer's memory is as the database says.
+        """
+        try:
+            with storage_errors():
+                return self._apply(commands)
+        except BaseException:
+            self._recover()
+            raise
+
+    def _recover(self) -> None:
+        with storage_errors():
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK").fetchall()
+            self._state = writer_state.load(self._db)
+
+    def _apply(self, commands: Sequence[Command]) -> list[Outcome]:
+        db = self._db
+        db.execute("BEGIN IMMEDIATE").fetchall()
+        tx = Transaction(db, self._state, os.urandom(SEED_SIZE), self._clock.now_ms())
+        hot = HotBatch(tx, [c for c in commands if type(c) is AcceptSealed])
+        outcomes: list[Outcome] = []
+        for command in commands:
+            kind = type(command)
+            if kind is AcceptSealed:
+                outcomes.append(hot.accept(command))
+            elif kind is Ack:
+                try:
+                    outcomes.append(hot.ack(command))
+                except CommitRefused as refusal:
+                    outcomes.append(refusal)
+            else:
+                outcomes.append(self._run(tx, self._handlers[kind], command))
+        hot.write(self.purge_after_ms)
+        self._record(tx)
+        integrate(db, self._state.frontier, tx.entries)
+        db.execute("COMMIT").fetchall()
+        return outcomes
+
+    def _run(self, tx: Transaction, handler: Handler, command: Command) -> Outcome:
+        tx.begin()
+        tx.db.execute("SAVEPOINT command").fetchall()
+        try:
+            outcome = handler(tx, command)
+        except CommitRefused as refusal:
+            tx.db.execute("ROLLBACK TO command").fetchall()
+            tx.db.execute("RELEASE command").fetchall()
+            tx.refuse()
+            return refusal
+        tx.db.execute("RELEASE command").fetchall()
+        tx.settle()
+        return outcome
+
+    def _record(self, tx: Transaction) -> None:
+        """The batch entry, and the records that it stands for."""
+        if not len(tx.records):
+            return
+        entry = tx.append(tx.records.entry(tx.now_ms))
+        tx.db.execute(
+            "INSERT INTO record_batch (entry, seed, records, expires_ms) VALUES (?,?,?,?)",
+            (entry, tx.seed, b"\n".join(tx.records.records), tx.now_ms + RECORDS_KEPT_MS),
+        ).fetchall()
+        if tx.unplaced:
+            tx.db.execute(
+                "UPDATE message SET entry=? WHERE seq IN carray(?)", (entry, apsw.carray(array("q", tx.unplaced)))
+            ).fetchall()
+
+    def checkpoint(self, *, truncate: bool) -> None:
+        """Moves the write-ahead log into the database; truncating also empties the log of old pages."""
+        mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if truncate else apsw.SQLITE_CHECKPOINT_PASSIVE
+        with storage_errors():
+            self._db.wal_checkpoint(mode=mode)
+
+    def read_back(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        """For start-up alone: rows, through the writing connection."""
+        with storage_errors():
+            return self._db.execute(sql, values).fetchall()
+
+    def close(self) -> None:
+        """Truncates the write-ahead log and closes."""
+        try:
+            self.checkpoint(truncate=True)
+        except StorageError as error:
+            if error.reason is not StorageReason.LOCKED:
+                raise
+        self._db.close()

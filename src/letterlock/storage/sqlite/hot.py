@@ -1,0 +1,192 @@
+"""The two commands that nearly every commit consists of, applied as batches: accept and acknowledge."""
+
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Final
+
+import apsw
+
+from letterlock.model.message import MessageState
+from letterlock.storage.commands import Accepted, AcceptSealed, Ack, Acked
+from letterlock.storage.errors import CommitReason, CommitRefused
+from letterlock.storage.sqlite.state import MAILBOX_SHIFT, refused
+from letterlock.storage.sqlite.transaction import Transaction
+from letterlock.wire.tlog import records
+from letterlock.wire.tlog.commitments import CommitmentKind, commit, message_commitment
+
+PAST_EPOCHS: Final = 4
+"""Application messages of this many past epochs are still routed: devices keep old epoch keys about that long."""
+DEDUPLICATION_MS: Final = 7 * 86_400_000
+"""How long a retry finds its first answer: longer than a phone is usually without a network."""
+
+_INSERT_MESSAGE: Final = (
+    "INSERT INTO message (seq, tenant, id, state, channel, protection, grade, verifier, indicator, decision, rule,"
+    " fall, group_no, sender, pending, size_bucket, entry, slot, accepted_ms, updated_ms, expires_ms)"
+    " VALUES (?,?,?,?,0,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+)
+_INSERT_KEY: Final = (
+    "INSERT INTO message_key (id, tenant, seq, request_mac, record_hash, status, expires_ms) VALUES (?,?,?,?,?,?,?)"
+)
+_INSERT_BODY: Final = "INSERT INTO sealed_body (message, sealed, generation) VALUES (?,?,?)"
+_INSERT_ITEM: Final = "INSERT INTO mailbox_item (key, message, kind) VALUES (?,?,?)"
+_DELIVERED: Final = (
+    "UPDATE message SET pending=pending-?1, updated_ms=?2,"
+    f" state=iif(pending<=?1 AND state={int(MessageState.ACCEPTED)}, {int(MessageState.DELIVERED)}, state),"
+    " purge_ms=iif(pending<=?1, ?3, NULL) WHERE seq IN carray(?4)"
+)
+_DROP_BODIES: Final = (
+    "DELETE FROM sealed_body WHERE message IN (SELECT seq FROM message WHERE seq IN carray(?) AND pending<=0)"
+)
+
+
+class HotBatch:
+    """The accepts and acknowledgements of one group commit."""
+
+    __slots__ = ("_acks", "_bodies", "_items", "_keys", "_known", "_messages", "_tx")
+
+    def __init__(self, tx: Transaction, accepts: Sequence[AcceptSealed]) -> None:
+        self._tx = tx
+        self._messages: list[tuple[object, ...]] = []
+        self._keys: list[tuple[object, ...]] = []
+        self._bodies: list[tuple[int, bytes, int]] = []
+        self._items: list[tuple[int, int, int]] = []
+        self._acks: dict[int, tuple[int, int]] = {}
+        self._known: dict[bytes, tuple[int, int, bytes, bytes, int]] = {}
+        if accepts:
+            self._known = {
+                row[0]: row[1:]
+                for row in tx.db.execute(
+                    "SELECT id, tenant, seq, request_mac, record_hash, status FROM message_key WHERE id IN carray(?)",
+                    (apsw.carray(tuple([command.message_id for command in accepts])),),
+                )
+            }
+
+    def accept(self, command: AcceptSealed) -> Accepted | CommitRefused:
+        """Takes one message into the batch, or says why not."""
+        tx, state = self._tx, self._tx.state
+        first = self._known.get(command.message_id)
+        if first is not None:
+            return self._duplicate(command, first)
+        relied = command.relied
+        if relied.policy != state.policy_version or (relied.session >= 0 and relied.session != state.session_version):
+            return refused(CommitReason.STALE_DECISION)
+        try:
+            targets = self._targets(command)
+        except CommitRefused as refusal:
+            return refusal
+        seq = state.take_seq(tx.db)
+        shown = command.shown
+        committed = message_commitment(tx.salt(), command.message_id)
+        slot = tx.record(records.accepted(command.now_ms, committed, shown.shape, command.size_bucket))
+        record_hash = tx.records.record_hash(slot)
+        deliveries = []
+        for number in targets:
+            mailbox = state.mailboxes[number]
+            mailbox.head += 1
+            deliveries.append((number, mailbox.head))
+            self._items.append((number << MAILBOX_SHIFT | mailbox.head, seq, command.kind))
+        self._messages.append((
+            seq, command.tenant, command.message_id, command.state, shown.protection, shown.grade, shown.verifier,
+            shown.indicator, shown.decision, shown.rule, shown.fall, command.group or None, command.sender,
+            len(deliveries), command.size_bucket, -1, slot, command.now_ms, command.now_ms, command.expires_ms,
+        ))  # fmt: skip
+        self._keys.append((
+            command.message_id, command.tenant, seq, command.request_mac, record_hash, command.state,
+            command.now_ms + DEDUPLICATION_MS,
+        ))  # fmt: skip
+        self._bodies.append((seq, command.sealed, command.generation))
+        self._known[command.message_id] = (command.tenant, seq, command.request_mac, record_hash, command.state)
+        return Accepted(
+            command.message_id, record_hash, -1, slot, seq, duplicate=False, deliveries=tuple(deliveries),
+            status=command.state,
+        )  # fmt: skip
+
+    def _duplicate(self, command: AcceptSealed, first: tuple[int, int, bytes, bytes, int]) -> Accepted | CommitRefused:
+        tenant, seq, request_mac, record_hash, status = first
+        if tenant != command.tenant or request_mac != command.request_mac:
+            return refused(CommitReason.CONFLICT)
+        return Accepted(command.message_id, record_hash, -1, -1, seq, duplicate=True, deliveries=(), status=status)
+
+    def _targets(self, command: AcceptSealed) -> Sequence[int]:
+        """The mailboxes that get the message; loads them, so that nothing can fail after this."""
+        tx, state = self._tx, self._tx.state
+        if command.state == MessageState.QUARANTINED:
+            return ()
+        if not command.group:
+            if state.mailbox(tx.db, command.mailbox).tenant != command.tenant:
+                raise refused(CommitReason.NOT_FOUND)
+            return (command.mailbox,)
+        group = state.group(tx.db, command.group)
+        if group.tenant != command.tenant:
+            raise refused(CommitReason.NOT_FOUND)
+        if command.sender not in group.members:
+            raise refused(CommitReason.NOT_ALLOWED)
+        if command.epoch > group.epoch:
+            raise refused(CommitReason.WRONG_EPOCH, epoch=group.epoch)
+        if command.epoch + PAST_EPOCHS < group.epoch:
+            raise refused(CommitReason.EPOCH_TOO_OLD, epoch=group.epoch)
+        targets = [number for number in group.members if number != command.sender]
+        for number in targets:
+            state.mailbox(tx.db, number)
+        return targets
+
+    def ack(self, command: Ack) -> Acked | CommitRefused:
+        """Takes an acknowledgement into the batch; the deletion happens in :meth:`write`."""
+        mailbox = self._tx.state.mailbox(self._tx.db, command.mailbox)
+        if mailbox.tenant != command.tenant or command.applied > mailbox.head:
+            return refused(CommitReason.NOT_ALLOWED)
+        since = mailbox.acked
+        if command.applied <= since:
+            return Acked(command.mailbox, since, 0)
+        low, _ = self._acks.get(command.mailbox, (since, 0))
+        self._acks[command.mailbox] = (low, command.applied)
+        mailbox.acked = command.applied
+        return Acked(command.mailbox, command.applied, command.applied - since)
+
+    def write(self, purge_after_ms: int) -> None:
+        """Acknowledgements first (their rows are older), then the accepted messages."""
+        if self._acks:
+            self._write_acks(purge_after_ms)
+        if self._messages:
+            db = self._tx.db
+            entry = self._tx.first_entry + len(self._tx.entries)
+            # The batch entry comes after the commit's own entries, so its index is known only here.
+            db.executemany(_INSERT_MESSAGE, [(*row[:15], entry, *row[16:]) for row in self._messages])
+            db.executemany(_INSERT_KEY, self._keys)
+            db.executemany(_INSERT_BODY, self._bodies)
+            db.executemany(_INSERT_ITEM, self._items)
+
+    def _write_acks(self, purge_after_ms: int) -> None:
+        tx, db = self._tx, self._tx.db
+        done: Counter[int] = Counter()
+        for number, (since, applied) in self._acks.items():
+            base = number << MAILBOX_SHIFT
+            found = db.execute(
+                "DELETE FROM mailbox_item WHERE key BETWEEN ? AND ? RETURNING message",
+                (base | since + 1, base | applied),
+            ).fetchall()
+            done.update(message for (message,) in found)
+            salt = tx.salt()
+            span = (since + 1).to_bytes(8, "big") + applied.to_bytes(8, "big")
+            tx.record(
+                records.acked(
+                    tx.now_ms,
+                    len(found),
+                    commit(CommitmentKind.MAILBOX, salt, number.to_bytes(8, "big")).value,
+                    commit(CommitmentKind.RANGE, salt, span).value,
+                )
+            )
+        db.executemany(
+            "UPDATE device SET acked=? WHERE mailbox=?",
+            [(applied, number) for number, (_, applied) in self._acks.items()],
+        )
+        if not done:
+            return
+        by_times: dict[int, list[int]] = defaultdict(list)
+        for message, times in done.items():
+            by_times[times].append(message)
+        purge_ms = tx.now_ms + purge_after_ms
+        for times, messages in by_times.items():
+            db.execute(_DELIVERED, (times, tx.now_ms, purge_ms, apsw.carray(array("q", messages)))).fetchall()
+        db.execute(_DROP_BODIES, (apsw.carray(array("q", done)),)).fetchall()

@@ -1,0 +1,289 @@
+-- Everything that cannot be retrofitted: tenant first, sealed and shreddable bodies apart, versions, outbox leases,
+-- and the ledger inside the same transactions. Times are milliseconds UTC. `tenant` is tenant.no.
+
+-- Numbers that only go up, and the versions that decisions rely on.
+CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+INSERT INTO counter (name, value) VALUES ('message_seq', 0), ('policy_version', 0), ('session_version', 0);
+
+CREATE TABLE tenant (
+  no INTEGER PRIMARY KEY,
+  id BLOB NOT NULL UNIQUE CHECK (length(id) = 16),
+  name TEXT NOT NULL,
+  profile TEXT NOT NULL,
+  e2ee_first INTEGER NOT NULL DEFAULT 0,
+  version INTEGER NOT NULL DEFAULT 1,
+  created_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE api_key (
+  tenant INTEGER NOT NULL REFERENCES tenant(no),
+  id BLOB NOT NULL CHECK (length(id) = 16),
+  secret_hash BLOB NOT NULL CHECK (length(secret_hash) = 32),
+  scopes TEXT NOT NULL,
+  created_ms INTEGER NOT NULL,
+  expires_ms INTEGER,
+  revoked_ms INTEGER,
+  PRIMARY KEY (tenant, id)
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX api_key_secret ON api_key(secret_hash);
+
+CREATE TABLE account (
+  tenant INTEGER NOT NULL REFERENCES tenant(no),
+  id BLOB NOT NULL CHECK (length(id) = 16),
+  subject BLOB,
+  identity_key BLOB,
+  list_version INTEGER NOT NULL DEFAULT 0,
+  list_hash BLOB,
+  device_list BLOB,
+  list_entry BLOB,
+  created_ms INTEGER NOT NULL,
+  PRIMARY KEY (tenant, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX account_subject ON account(tenant, subject) WHERE subject IS NOT NULL;
+
+-- `mailbox` is a small number so that (mailbox, sequence) is one 64-bit row key of mailbox_item.
+CREATE TABLE device (
+  mailbox INTEGER PRIMARY KEY AUTOINCREMENT CHECK (mailbox < 2147483648),
+  tenant INTEGER NOT NULL REFERENCES tenant(no),
+  id BLOB NOT NULL CHECK (length(id) = 16),
+  account BLOB NOT NULL,
+  session_key BLOB NOT NULL,
+  leaf_key BLOB NOT NULL,
+  kind TEXT NOT NULL,
+  head INTEGER NOT NULL DEFAULT 0,
+  acked INTEGER NOT NULL DEFAULT 0,
+  created_ms INTEGER NOT NULL,
+  revoked_ms INTEGER
+) STRICT;
+CREATE UNIQUE INDEX device_id ON device(tenant, id);
+
+CREATE TABLE device_session (
+  tenant INTEGER NOT NULL,
+  token_hash BLOB NOT NULL CHECK (length(token_hash) = 32),
+  mailbox INTEGER NOT NULL REFERENCES device(mailbox),
+  expires_ms INTEGER NOT NULL,
+  PRIMARY KEY (token_hash)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE key_package (
+  no INTEGER PRIMARY KEY,
+  tenant INTEGER NOT NULL,
+  mailbox INTEGER NOT NULL REFERENCES device(mailbox),
+  ref BLOB NOT NULL,
+  package BLOB NOT NULL,
+  last_resort INTEGER NOT NULL,
+  expires_ms INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX key_package_ref ON key_package(tenant, ref);
+CREATE INDEX key_package_pool ON key_package(mailbox, last_resort, no);
+
+CREATE TABLE mls_group (
+  no INTEGER PRIMARY KEY,
+  tenant INTEGER NOT NULL,
+  ref BLOB NOT NULL CHECK (length(ref) = 16),
+  group_id BLOB NOT NULL,
+  epoch INTEGER NOT NULL,
+  log_seq INTEGER NOT NULL,
+  log_head BLOB NOT NULL,
+  created_ms INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX mls_group_ref ON mls_group(tenant, ref);
+CREATE UNIQUE INDEX mls_group_id ON mls_group(tenant, group_id);
+
+CREATE TABLE group_member (
+  group_no INTEGER NOT NULL REFERENCES mls_group(no),
+  mailbox INTEGER NOT NULL REFERENCES device(mailbox),
+  PRIMARY KEY (group_no, mailbox)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE group_log (
+  group_no INTEGER NOT NULL REFERENCES mls_group(no),
+  seq INTEGER NOT NULL,
+  base_epoch INTEGER NOT NULL,
+  message_id BLOB NOT NULL,
+  log_head BLOB NOT NULL,
+  sealed BLOB NOT NULL,
+  generation INTEGER NOT NULL,
+  created_ms INTEGER NOT NULL,
+  PRIMARY KEY (group_no, seq)
+) STRICT, WITHOUT ROWID;
+
+-- One row a message: what happened to it, never what it says.
+CREATE TABLE message (
+  seq INTEGER PRIMARY KEY,
+  tenant INTEGER NOT NULL,
+  id BLOB NOT NULL,
+  state INTEGER NOT NULL,
+  channel INTEGER NOT NULL,
+  protection INTEGER NOT NULL,
+  grade INTEGER NOT NULL,
+  verifier INTEGER NOT NULL,
+  indicator INTEGER NOT NULL,
+  decision INTEGER NOT NULL,
+  rule TEXT NOT NULL,
+  fall INTEGER NOT NULL,
+  group_no INTEGER,
+  sender INTEGER,
+  subject BLOB,
+  pending INTEGER NOT NULL,
+  size_bucket INTEGER NOT NULL,
+  entry INTEGER NOT NULL,
+  slot INTEGER NOT NULL,
+  consent BLOB,
+  reason TEXT,
+  accepted_ms INTEGER NOT NULL,
+  updated_ms INTEGER NOT NULL,
+  expires_ms INTEGER NOT NULL,
+  purge_ms INTEGER
+) STRICT;
+CREATE INDEX message_purge ON message(purge_ms) WHERE purge_ms IS NOT NULL;
+CREATE INDEX message_waiting ON message(expires_ms) WHERE purge_ms IS NULL;
+
+-- The only look-up by external id, and the memory of what was accepted: a retry finds its first answer here.
+CREATE TABLE message_key (
+  id BLOB PRIMARY KEY CHECK (length(id) = 16),
+  tenant INTEGER NOT NULL,
+  seq INTEGER NOT NULL,
+  request_mac BLOB NOT NULL,
+  record_hash BLOB NOT NULL,
+  status INTEGER NOT NULL,
+  expires_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- End-to-end encrypted content. There is no readable-body column here, and none may be added.
+CREATE TABLE sealed_body (
+  message INTEGER PRIMARY KEY REFERENCES message(seq),
+  sealed BLOB NOT NULL,
+  generation INTEGER NOT NULL
+) STRICT;
+
+-- key = mailbox << 32 | sequence: a mailbox is one range, an acknowledgement one range deletion.
+CREATE TABLE mailbox_item (
+  key INTEGER PRIMARY KEY,
+  message INTEGER NOT NULL,
+  kind INTEGER NOT NULL
+) STRICT;
+
+-- Readable content that has to wait, each row under a data key of its own.
+CREATE TABLE shreddable_body (
+  message INTEGER PRIMARY KEY REFERENCES message(seq),
+  sealed BLOB NOT NULL,
+  wrapped_key BLOB NOT NULL,
+  generation INTEGER NOT NULL
+) STRICT;
+
+-- A copy of end-to-end encrypted content beyond delivery: only under a consent, and still sealed.
+CREATE TABLE kept_copy (
+  message INTEGER PRIMARY KEY REFERENCES message(seq),
+  consent BLOB NOT NULL REFERENCES consent(id),
+  sealed BLOB NOT NULL,
+  generation INTEGER NOT NULL,
+  expires_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE outbox (
+  message INTEGER PRIMARY KEY REFERENCES message(seq),
+  tenant INTEGER NOT NULL,
+  channel INTEGER NOT NULL,
+  address BLOB NOT NULL,
+  generation INTEGER NOT NULL,
+  due_ms INTEGER NOT NULL,
+  attempts INTEGER NOT NULL DEFAULT 0,
+  fence INTEGER NOT NULL DEFAULT 0,
+  lease_until_ms INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX outbox_due ON outbox(channel, due_ms);
+
+CREATE TABLE remote_part (
+  route INTEGER NOT NULL,
+  token BLOB NOT NULL,
+  message INTEGER NOT NULL,
+  state INTEGER NOT NULL,
+  expires_ms INTEGER NOT NULL,
+  PRIMARY KEY (route, token)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX remote_part_message ON remote_part(message);
+
+CREATE TABLE early_receipt (
+  route INTEGER NOT NULL,
+  token BLOB NOT NULL,
+  state INTEGER NOT NULL,
+  expires_ms INTEGER NOT NULL,
+  PRIMARY KEY (route, token)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE floor (
+  tenant INTEGER NOT NULL,
+  subject BLOB NOT NULL,
+  protection INTEGER NOT NULL,
+  version INTEGER NOT NULL,
+  cause TEXT NOT NULL,
+  updated_ms INTEGER NOT NULL,
+  PRIMARY KEY (tenant, subject)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE challenge (
+  id BLOB PRIMARY KEY CHECK (length(id) = 16),
+  tenant INTEGER NOT NULL,
+  message BLOB NOT NULL,
+  binding BLOB NOT NULL,
+  subject BLOB NOT NULL,
+  cause TEXT NOT NULL,
+  from_protection INTEGER NOT NULL,
+  to_protection INTEGER NOT NULL,
+  channel INTEGER NOT NULL,
+  row_version INTEGER NOT NULL,
+  policy_version INTEGER NOT NULL,
+  floor_version INTEGER NOT NULL,
+  state INTEGER NOT NULL,
+  held INTEGER,
+  created_ms INTEGER NOT NULL,
+  expires_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX challenge_subject ON challenge(tenant, subject, cause);
+
+CREATE TABLE consent (
+  id BLOB PRIMARY KEY CHECK (length(id) = 16),
+  tenant INTEGER NOT NULL,
+  challenge BLOB NOT NULL REFERENCES challenge(id),
+  kind INTEGER NOT NULL,
+  answer INTEGER NOT NULL,
+  answered_by BLOB NOT NULL,
+  used_by INTEGER,
+  created_ms INTEGER NOT NULL,
+  expires_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Effects outside this database: the intent is committed first, the outcome after; start-up resumes the open ones.
+CREATE TABLE intent (
+  no INTEGER PRIMARY KEY AUTOINCREMENT,
+  kind TEXT NOT NULL,
+  subject BLOB NOT NULL,
+  done INTEGER NOT NULL DEFAULT 0,
+  created_ms INTEGER NOT NULL
+) STRICT;
+
+-- The ledger (C2SP tlog-tiles). Rows are written once; triggers refuse anything else.
+CREATE TABLE ledger_entry (i INTEGER PRIMARY KEY, d BLOB NOT NULL) STRICT;
+CREATE TABLE ledger_tile (
+  l INTEGER NOT NULL, n INTEGER NOT NULL, d BLOB NOT NULL, PRIMARY KEY (l, n)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE ledger_checkpoint (size INTEGER PRIMARY KEY, note BLOB NOT NULL) STRICT;
+CREATE TABLE ledger_head (one INTEGER PRIMARY KEY CHECK (one = 1), size INTEGER NOT NULL, peaks BLOB NOT NULL) STRICT;
+INSERT INTO ledger_head (one, size, peaks) VALUES (1, 0, x'');
+CREATE TRIGGER ledger_entry_fixed BEFORE UPDATE ON ledger_entry BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE TRIGGER ledger_entry_kept BEFORE DELETE ON ledger_entry BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE TRIGGER ledger_tile_fixed BEFORE UPDATE ON ledger_tile BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE TRIGGER ledger_tile_kept BEFORE DELETE ON ledger_tile BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE TRIGGER ledger_checkpoint_fixed BEFORE UPDATE ON ledger_checkpoint
+  BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE TRIGGER ledger_checkpoint_kept BEFORE DELETE ON ledger_checkpoint
+  BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+
+-- The per-message records of one batch entry: erasable, the entry keeps only their root.
+CREATE TABLE record_batch (
+  entry INTEGER PRIMARY KEY REFERENCES ledger_entry(i) DEFERRABLE INITIALLY DEFERRED,
+  seed BLOB NOT NULL,
+  records BLOB NOT NULL,
+  expires_ms INTEGER NOT NULL
+) STRICT;
