@@ -1,0 +1,153 @@
+"""The closed reasons of the device's operations. None holds content, keys or addresses."""
+
+from enum import unique
+from typing import ClassVar
+
+from letterlock.model.errors import Fault, OperationError, Reason
+
+
+@unique
+class EngineReason(Reason):
+    """Why the MLS engine, or its adapter, did not do something."""
+
+    NOT_MEMORY_BACKED = "state_directory_is_not_memory_backed"
+    NOT_INSTALLED = "engine_is_not_installed"
+    UNKNOWN_GROUP = "unknown_group"
+    GROUP_EXISTS = "group_exists"
+    GROUP_LEFT = "group_left"
+    """This device was removed from the group."""
+    COMMIT_PENDING = "commit_pending"
+    """A commit or a join waits for confirm or discard; nothing else happens in this group before."""
+    NOTHING_PENDING = "nothing_pending"
+    WRONG_EPOCH = "wrong_epoch"
+    WRONG_KIND = "wrong_kind"
+    """Not a kind of MLS message that belongs here."""
+    NOT_FOR_US = "not_for_us"
+    """A welcome for a key package that is not here, or was used before."""
+    REFUSED = "refused_by_the_engine"
+    """Decryption, signature, replay or structure: the engine said no, and its state is as before."""
+    OWN_MESSAGE = "own_message"
+    TOO_MANY = "too_many"
+    STATE_DAMAGED = "state_damaged"
+    ABSENT = "capability_absent"
+    """The engine has no such function; it is not imitated."""
+
+
+class EngineError(OperationError[EngineReason]):
+    """An MLS operation failed. The engine's state is what it was before the call."""
+
+    fault: ClassVar[Fault] = Fault.PEER
+
+
+@unique
+class StoreReason(Reason):
+    """Why the device's store failed."""
+
+    IN_USE = "store_is_used_by_another_process"
+    NEWER_SCHEMA = "store_is_newer_than_this_program"
+    NOT_A_STORE = "not_a_device_store"
+    WRONG_KEY = "wrong_client_key_or_damaged"
+    FULL = "disk_full"
+    READ_ONLY = "store_is_read_only"
+    IO = "store_input_output"
+    CLOSED = "store_is_closed"
+    CURSOR_BACK = "cursor_goes_back"
+
+
+class StoreError(OperationError[StoreReason]):
+    """The device's durable state could not be read or written; nothing was half-written."""
+
+
+@unique
+class EnvelopeReason(Reason):
+    """Why the envelope inside an MLS message is refused."""
+
+    MALFORMED = "envelope_malformed"
+    UNKNOWN_VERSION = "envelope_version_unknown"
+    TOO_LARGE = "envelope_too_large"
+    ANOTHER_GROUP = "envelope_of_another_group_or_epoch"
+    SENDER_NOT_LISTED = "sender_not_on_the_signed_list"
+    SENDER_MISMATCH = "sender_is_not_the_leaf_that_sent"
+    BAD_SIGNATURE = "envelope_signature_refused"
+    REPLAYED = "message_id_seen_before"
+
+
+class EnvelopeError(OperationError[EnvelopeReason]):
+    """A decrypted message does not prove who wrote it."""
+
+    fault: ClassVar[Fault] = Fault.PEER
+
+
+@unique
+class GateReason(Reason):
+    """Why a key package, a commit or a welcome is refused before, or without, the engine."""
+
+    NOT_PARSED = "not_parsed"
+    WRONG_GROUP = "wrong_group"
+    WRONG_EPOCH = "wrong_epoch"
+    EXTERNAL_COMMIT = "external_commit"
+    SENDER_UNKNOWN = "sender_unknown"
+    PROPOSAL_BY_REFERENCE = "proposal_by_reference"
+    PROPOSAL_KIND = "proposal_kind_not_allowed"
+    LEAF_NOT_LISTED = "leaf_not_on_the_signed_list"
+    CREDENTIAL_MISMATCH = "credential_is_not_the_leaf_key"
+    LEAF_CHANGED = "sender_leaf_key_changed"
+    UNKNOWN_DEVICE = "device_not_on_the_signed_list"
+    DUPLICATE_DEVICE = "device_named_twice"
+    LIST_REFUSED = "device_list_refused"
+    SUITE = "suite_not_supported"
+    PRIVATE_COMMIT = "private_commit_cannot_be_screened"
+
+
+class GateError(OperationError[GateReason]):
+    """Refused at the gate. What was refused never reached the engine, or was thrown away before it counted."""
+
+    fault: ClassVar[Fault] = Fault.PEER
+
+
+@unique
+class DeviceReason(Reason):
+    """Why a device did not do something."""
+
+    NOT_LOGGED_IN = "not_logged_in"
+    NOT_ENROLLED = "not_enrolled"
+    UNKNOWN_GROUP = "unknown_group"
+    GROUP_STOPPED = "group_stopped_at_the_gate"
+    KEY_PACKAGES_EXHAUSTED = "peer_has_no_key_packages"
+    NO_IDENTITY_KEY = "this_device_holds_no_identity_key"
+    MAILBOX_GAP = "mailbox_gap"
+    STATE_ROLLED_BACK = "state_rolled_back"
+    """The relay has heard of a newer state of this device: it must enrol anew before it sends (A18)."""
+    LOST_RACE = "another_commit_won"
+    BELOW_FLOOR = "below_the_floor_kept_on_this_device"
+    CONTENT_TOO_LARGE = "content_too_large"
+
+
+class DeviceError(OperationError[DeviceReason]):
+    """The device refuses, or cannot."""
+
+
+@unique
+class RelayReason(Reason):
+    """What the relay or the gateway answered, as far as a client acts on it."""
+
+    UNREACHABLE = "unreachable"
+    UNAUTHENTICATED = "unauthenticated"
+    FORBIDDEN = "forbidden"
+    NOT_FOUND = "not_found"
+    CONFLICT = "conflict"
+    WRONG_EPOCH = "wrong_epoch"
+    STATE_ROLLED_BACK = "state_rolled_back"
+    DEVICE_LIST_VERSION = "device_list_version"
+    CONSENT_REQUIRED = "consent_required"
+    REFUSED = "refused"
+    TOO_MANY_REQUESTS = "too_many_requests"
+    OVERLOADED = "overloaded"
+    SERVER = "server_error"
+    BAD_ANSWER = "answer_not_understood"
+
+
+class RelayError(OperationError[RelayReason]):
+    """A call to the relay did not succeed. ``fault`` is whose fault the relay said, not who is right."""
+
+    fault: ClassVar[Fault] = Fault.PEER
