@@ -87,7 +87,7 @@ class LogField(Enum):
     RULE = "rule"
     SIZE_BUCKET = "size_bucket"
     EXACT_SIZE = "exact_size"
-    PEER_TOKEN = "peer_token"
+    PEER_TOKEN = "peer_token"  # noqa: S105
     """A keyed, rotating pseudonym."""
 
 

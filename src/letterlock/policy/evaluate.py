@@ -3,7 +3,7 @@
 That a file says nothing forbidden is for the guards to find out, when the file is proven.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,7 +15,7 @@ from letterlock.policy.paths import STRENGTH, UNCERTAIN, Paths, least, open_path
 from letterlock.policy.schema import AllowedFall, ClaimResponse, FallResponse, Policy, Rule
 
 MINUTE_MS: Final = 60_000
-_SIDEWAYS: Final = frozenset({Protection.ENCLAVE, Protection.ESCROWED})
+_SIDEWAYS: Final = (Protection.ENCLAVE, Protection.ESCROWED)
 _CLAIM_REFUSALS: Final = {
     Envelope.CONTRADICTION: Refusal.CLAIM_CONTRADICTS_BODY,
     Envelope.MALFORMED: Refusal.E2EE_NOT_FRAMED,
@@ -43,7 +43,8 @@ class Ground:
     sealed: Paths
     readable: Paths
     rules: dict[State, Rule]
-    _interned: dict[Decision, Decision] = field(default_factory=dict[Decision, Decision])
+    made: dict[object, Decision] = field(default_factory=dict[object, Decision], repr=False)
+    """Decisions made so far: a table of thousands of cells holds a few dozen different ones."""
 
     @classmethod
     def of(cls, policy: Policy, rows: Iterable[CapabilityRow]) -> "Ground":
@@ -76,11 +77,9 @@ class Ground:
 
 def evaluate(ground: Ground, cell: Cell) -> Decision:
     """What the file says about a cell. Total: every cell has a decision."""
-    if cell.envelope in _CLAIM_REFUSALS:
-        decision = _stray(ground, cell)
-    else:
-        decision = _routed(ground, cell)
-    return ground._interned.setdefault(decision, decision)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    if cell.envelope is Envelope.SEALED or cell.envelope is Envelope.OPEN:
+        return _routed(ground, cell)
+    return _stray(ground, cell)
 
 
 def _stray(ground: Ground, cell: Cell) -> Decision:
@@ -100,7 +99,7 @@ def _routed(ground: Ground, cell: Cell) -> Decision:
     paths = paths_of(cell.envelope, ground.sealed, ground.readable)
     candidates = listed = ground.candidates(cell)
     made_up = cell.cause is Cause.UNAUTHENTICATED_FAILURE
-    if made_up and policy.fallback.unauthenticated_failure in {FallResponse.HOLD, FallResponse.REFUSE}:
+    if made_up and policy.fallback.unauthenticated_failure in (FallResponse.HOLD, FallResponse.REFUSE):
         candidates = [channel for channel in candidates if paths[channel] not in UNCERTAIN]
     floors = ground.floors(cell)
     good = [channel for channel in candidates if all(permits(floor, paths[channel]) for floor in floors)]
@@ -139,7 +138,7 @@ def _respond(
     response: FallResponse = getattr(fallback, word)
     rule = f"fallback.{word}"
     refusal = _CAUSE_REFUSALS[cell.cause]
-    if word in {"no_route", "unexplained"}:
+    if word in ("no_route", "unexplained"):
         refusal = Refusal.NO_ROUTE if word == "no_route" else Refusal.SECURE_PATH_MISSING
     if response is FallResponse.DELIVER and offered:
         return _deliver(ground, cell, offered, Fall.NOT_A_FALL, rule)
@@ -168,7 +167,7 @@ def _situation(
     if any(floor in _SIDEWAYS for floor in floors) and any(paths[channel] in _SIDEWAYS for channel in candidates):
         return "sideways"
     if cell.cause is not Cause.NONE:
-        return cell.cause.value
+        return cell.cause.name.lower()
     return "sender_choice" if candidates else "unexplained"
 
 
@@ -178,7 +177,7 @@ def _deliver(ground: Ground, cell: Cell, channels: list[Channel], fall: Fall, ru
     if cell.envelope is not Envelope.OPEN:
         state = State.E2EE
     else:
-        state = State.CLEAR if protection in {Protection.CLEAR, Protection.UNKNOWN} else State.READABLE
+        state = State.CLEAR if protection in (Protection.CLEAR, Protection.UNKNOWN) else State.READABLE
     handling = ground.rules[state]
     if fall is Fall.POLICY_ALLOWED:
         indicator = Indicator.FELL_BY_POLICY
@@ -191,13 +190,11 @@ def _deliver(ground: Ground, cell: Cell, channels: list[Channel], fall: Fall, ru
             indicator = Indicator.E2EE_FRAMED  # what the file asks for; the guard on evidence refuses it
     else:
         indicator = PATH_SHOWN[protection]
-    return _decide(
-        ground, Action.DELIVER, state, indicator, rule, channels=channels, protection=protection, fall=fall
-    )
+    return _decide(ground, Action.DELIVER, state, indicator, rule, channels=channels, protection=protection, fall=fall)
 
 
 def _stay(
-    ground: Ground, cell: Cell, action: Action, refusal: Refusal, rule: str, offered: Iterable[Channel] = ()
+    ground: Ground, cell: Cell, action: Action, refusal: Refusal, rule: str, offered: Sequence[Channel] = ()
 ) -> Decision:
     if action is Action.HOLD:
         state = State.HELD if cell.envelope is Envelope.OPEN else State.E2EE
@@ -217,18 +214,24 @@ def _decide(
     indicator: Indicator,
     rule: str,
     *,
-    channels: Iterable[Channel] = (),
-    offered: Iterable[Channel] = (),
+    channels: Sequence[Channel] = (),
+    offered: Sequence[Channel] = (),
     protection: Protection | None = None,
     fall: Fall = Fall.NOT_A_FALL,
     refusal: Refusal | None = None,
 ) -> Decision:
     """The action with everything that the state's rule says, so that no behaviour is left behind."""
+    # Members live as long as their enum, so their ids name them; hashing them would cost more than deciding.
+    parts = (action, state, indicator, protection, fall, refusal, *channels, None, *offered)
+    key = (rule, *map(id, parts))
+    known = ground.made.get(key)
+    if known is not None:
+        return known
     handling = ground.rules[state]
     retention = handling.retention_minutes
     if action is Action.HOLD:
         retention = min(retention, ground.policy.fallback.hold_minutes)
-    return Decision(
+    ground.made[key] = made = Decision(
         action=action,
         channels=tuple(channels),
         offered=tuple(offered),
@@ -246,3 +249,4 @@ def _decide(
         rule=rule,
         refusal=refusal,
     )
+    return made

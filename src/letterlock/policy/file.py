@@ -154,37 +154,35 @@ def _check(value: object, kind: inspect.Type, path: str, lines: dict[str, int], 
         case inspect.StructType(fields=fields):
             _check_table(value, fields, path, lines, partial=partial)
         case inspect.DictType(value_type=inner, max_length=limit):
-            table = _typed(value, dict, "a table", path, lines)
-            if limit is not None and len(table) > limit:
-                raise PolicyError(PolicyReason.OUT_OF_BOUNDS, place=_place(path, lines), sentence=f"at most {limit}")
-            for key, item in cast("Tree", table).items():
+            table = cast("Tree", _typed(value, dict, "a table", path, lines))
+            _bounded(len(table), 0, limit, "entries", path, lines)
+            for key, item in table.items():
                 _check(item, inner, _join(path, key), lines, partial=partial)
-        case inspect.VarTupleType(item_type=inner, min_length=least, max_length=limit):
+        case inspect.VarTupleType(item_type=inner, min_length=low, max_length=limit):
             items = cast("list[object]", _typed(value, list, "a list", path, lines))
-            if (limit is not None and len(items) > limit) or len(items) < (least or 0):
-                raise PolicyError(
-                    PolicyReason.OUT_OF_BOUNDS, place=_place(path, lines), sentence=f"{least or 0} to {limit} items"
-                )
+            _bounded(len(items), low, limit, "items", path, lines)
             for index, item in enumerate(items):
                 _check(item, inner, f"{path}[{index}]", lines, partial=False)
             if any(items.count(item) > 1 for item in items):
                 raise PolicyError(PolicyReason.REPEATED, place=_place(path, lines))
         case inspect.EnumType(cls=words):
             _check_word(value, words, path, lines)
-        case inspect.IntType(ge=low, le=high):
+        case inspect.IntType(ge=low, le=limit):
             number = cast("int", _typed(value, int, "a whole number", path, lines))
-            if (low is not None and number < low) or (high is not None and number > high):
-                raise PolicyError(PolicyReason.OUT_OF_BOUNDS, place=_place(path, lines), sentence=f"{low} to {high}")
-        case inspect.StrType(pattern=pattern, min_length=least, max_length=limit):
+            _bounded(number, low, limit, "", path, lines)
+        case inspect.StrType(pattern=pattern, min_length=low, max_length=limit):
             text = cast("str", _typed(value, str, "a text", path, lines))
+            _bounded(len(text), low, limit, "characters", path, lines)
             if pattern is not None and re.search(pattern, text) is None:
                 raise PolicyError(PolicyReason.WRONG_WORD, place=_place(path, lines), sentence=f"of the form {pattern}")
-            if len(text) < (least or 0) or (limit is not None and len(text) > limit):
-                raise PolicyError(
-                    PolicyReason.OUT_OF_BOUNDS, place=_place(path, lines), sentence=f"{least} to {limit} characters"
-                )
         case _:
             _typed(value, bool, "true or false", path, lines)
+
+
+def _bounded(number: int, low: int | None, limit: int | None, of: str, path: str, lines: dict[str, int]) -> None:
+    if (low is not None and number < low) or (limit is not None and number > limit):
+        told = f"{low or 0} to {limit} {of}".rstrip()
+        raise PolicyError(PolicyReason.OUT_OF_BOUNDS, place=_place(path, lines), sentence=told)
 
 
 def _check_table(

@@ -7,9 +7,9 @@ from letterlock.model.capability import CapabilityRow, Channel
 from letterlock.model.protection import Protection, weakest
 from letterlock.policy.facts import Envelope
 
-READABLE: Final = frozenset({Protection.CLEAR, Protection.HOP, Protection.PROVIDER, Protection.UNKNOWN})
+READABLE: Final = (Protection.CLEAR, Protection.HOP, Protection.PROVIDER, Protection.UNKNOWN)
 """Paths on which somebody who is neither an endpoint, nor an enclave, nor a disclosed quorum can read."""
-UNCERTAIN: Final = frozenset({Protection.CLEAR, Protection.HOP, Protection.UNKNOWN})
+UNCERTAIN: Final = (Protection.CLEAR, Protection.HOP, Protection.UNKNOWN)
 """What a failure that anybody could have made up must never lead to."""
 
 STRENGTH: Final[dict[Protection, int]] = {

@@ -11,7 +11,7 @@ from letterlock.policy.evaluate import Ground, evaluate
 from letterlock.policy.explain import Explanation, explain
 from letterlock.policy.facts import CELLS, Cell, Facts, cells
 from letterlock.policy.file import digest, read_policy
-from letterlock.policy.guards import GUARDS
+from letterlock.policy.guards import HANDLING_GUARDS, PATH_GUARDS, Guard
 from letterlock.policy.schema import Policy
 
 MAX_CELLS: Final = 250_000
@@ -65,17 +65,29 @@ def prove(source: str | bytes, rows: Iterable[CapabilityRow]) -> ProvenPolicy:
         raise PolicyError(PolicyReason.TOO_MANY_CELLS, sentence=f"{CELLS} cells, at most {MAX_CELLS}")
     ground = Ground.of(policy, listed)
     table: list[Decision] = []
+    handled: set[tuple[str, int]] = set()
     for cell in cells():
         decision = evaluate(ground, cell)
-        for guard in GUARDS:
+        for guard in PATH_GUARDS:
             if not guard.holds(ground, cell, decision):
-                raise PolicyError(
-                    PolicyReason.GUARD_FAILED, guard=guard.id, sentence=guard.sentence, cell=cell, rule=decision.rule
-                )
+                raise _broken(guard, cell, decision)
+        # The same envelope with the same decision (one object in `ground.made`) is handled the same way.
+        seen = (cell.envelope.value, id(decision))
+        if seen not in handled:
+            handled.add(seen)
+            for handling in HANDLING_GUARDS:
+                if not handling.holds(cell.envelope, decision):
+                    raise _broken(handling, cell, decision)
         table.append(decision)
-    used = {decision.rule for decision in table}
+    used = {decision.rule for decision in ground.made.values()}
     unused = tuple(rule.id for rule in policy.allow if f"allow.{rule.id}" not in used)
     return ProvenPolicy(policy, listed, digest(policy), unused, ground, tuple(table))
+
+
+def _broken(guard: Guard, cell: Cell, decision: Decision) -> PolicyError:
+    return PolicyError(
+        PolicyReason.GUARD_FAILED, guard=guard.id, sentence=guard.sentence, cell=cell, rule=decision.rule
+    )
 
 
 def _check_rows(policy: Policy, rows: tuple[CapabilityRow, ...]) -> None:

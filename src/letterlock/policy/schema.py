@@ -47,7 +47,7 @@ class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Base of the tables of a policy file."""
 
 
-class Rule(_Table):
+class Rule(_Table, frozen=True):
     """All behaviours of one state in one place, so that none of them is forgotten when the rule changes.
 
     Attributes:
@@ -71,7 +71,7 @@ class Rule(_Table):
     archive: Archive
 
 
-class States(_Table):
+class States(_Table, frozen=True):
     """Which rule each state follows."""
 
     e2ee: Name
@@ -82,14 +82,14 @@ class States(_Table):
     refused: Name
 
 
-class Floors(_Table):
+class Floors(_Table, frozen=True):
     """The floor of a conversation for which none was ever recorded."""
 
     conversation: Protection
     notification: Protection
 
 
-class Routing(_Table):
+class Routing(_Table, frozen=True):
     """The channels that a message may use, in order of preference."""
 
     sealed: Annotated[tuple[Channel, ...], Meta(max_length=len(Channel))]
@@ -97,7 +97,7 @@ class Routing(_Table):
     notification: Annotated[tuple[Channel, ...], Meta(max_length=len(Channel))]
 
 
-class Claims(_Table):
+class Claims(_Table, frozen=True):
     """What happens to messages whose claim does not stand."""
 
     contradiction: ClaimResponse
@@ -106,14 +106,14 @@ class Claims(_Table):
     foreign: ClaimResponse
 
 
-class Answers(_Table):
+class Answers(_Table, frozen=True):
     """Whose answer is accepted as consent to a fall, by who brought the message."""
 
     device_session: Annotated[tuple[Answer, ...], Meta(max_length=len(Answer))]
     tenant_api: Annotated[tuple[Answer, ...], Meta(max_length=len(Answer))]
 
 
-class Fallback(_Table):
+class Fallback(_Table, frozen=True):
     """What happens where only a fall would get a message through, by why that is so.
 
     Attributes:
@@ -139,7 +139,7 @@ class Fallback(_Table):
     hold_minutes: Annotated[int, Meta(ge=1, le=MINUTES_PER_YEAR)]
 
 
-class AllowedFall(_Table):
+class AllowedFall(_Table, frozen=True):
     """A fall that the policy allows without asking, with its reason for the record."""
 
     id: Name
@@ -150,7 +150,7 @@ class AllowedFall(_Table):
     channel: Channel
 
 
-class Policy(_Table):
+class Policy(_Table, frozen=True):
     """A whole policy, after its profile was filled in.
 
     Attributes:
