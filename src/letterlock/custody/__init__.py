@@ -1,0 +1,1 @@
+"""Who may open what: key stores, storage-key generations, sealing, the vault."""
