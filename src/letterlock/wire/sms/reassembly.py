@@ -103,10 +103,11 @@ class Reassembler:
         return self._octets
 
     def offer(self, part: Part, now_ms: int) -> OpenBody | None:
-        """Takes a part; a part that is there already counts as delivered again and changes nothing.
+        """Takes a part, which then belongs to this object. One that is there already changes nothing.
 
         Returns:
-            The octets of the whole message when this part completes it, else None.
+            The octets of the whole message when all parts are there, else None. The parts stay until
+            :meth:`finish`, so that a part delivered again after a failed write completes the message again.
 
         Raises:
             ReassemblyError: BAD_PART, INCONSISTENT or FULL; what was held stays as it was.
@@ -123,18 +124,27 @@ class Reassembler:
         elif held.total != concat.total or held.data_coding != part.data_coding:
             raise ReassemblyError(ReassemblyReason.INCONSISTENT)
         elif concat.number in held.parts:
-            return None
+            return self._whole(held)
         if self._octets + part.octets.size > self._max_octets:
             raise ReassemblyError(ReassemblyReason.FULL)
         if held is None:
             held = self._held[key] = _Unfinished(now_ms, concat.total, part.data_coding, {})
         held.parts[concat.number] = part.octets
         self._octets += part.octets.size
+        return self._whole(held)
+
+    def finish(self, part: Part) -> None:
+        """The message of this part is safe elsewhere: its parts are destroyed. Harmless when repeated."""
+        if part.concat is not None:
+            key = (part.source, part.destination, part.concat.reference, part.concat.wide)
+            if key in self._held:
+                self._drop(key)
+
+    @staticmethod
+    def _whole(held: _Unfinished) -> OpenBody | None:
         if len(held.parts) < held.total:
             return None
-        whole = join([held.parts[number] for number in range(1, held.total + 1)])
-        self._drop(key)
-        return whole
+        return join([held.parts[number] for number in range(1, held.total + 1)])
 
     def expire(self, now_ms: int) -> int:
         """Destroys what has waited too long, and tells how many messages that were."""
