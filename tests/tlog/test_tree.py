@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.tlog.naive import naive_path, naive_root
 
 from letterlock.wire.tlog.errors import TreeError, TreeReason
 from letterlock.wire.tlog.hashes import (
@@ -28,7 +29,6 @@ from letterlock.wire.tlog.proofs import (
     verify_consistency,
     verify_inclusion,
 )
-from tests.tlog.naive import naive_path, naive_root
 
 # The well-known reference leaves of RFC 6962 implementations, and their roots after 1 and 8 leaves.
 REFERENCE = [bytes.fromhex(x) for x in ("", "00", "10", "2021", "3031", "40414243", "5051525354555657")]

@@ -143,7 +143,7 @@ def split_tile(data: bytes, width: int) -> list[bytes]:
 
 
 def tile_root(hashes: Sequence[bytes]) -> bytes:
-    """The hash one level up for a full tile's hashes."""
+    """The hash over a full tile's hashes, or over any number of them that is a power of two."""
     level = hashes
     while len(level) > 1:
         level = next_level(level)

@@ -1,0 +1,146 @@
+"""The words that ledger entries may use: closed lists. A word outside them is refused by encoder and decoder."""
+
+from enum import StrEnum, unique
+
+
+@unique
+class ReasonCode(StrEnum):
+    """Why something fell back, was refused, held, quarantined or failed."""
+
+    NO_SECURE_PATH = "no_secure_path"
+    PEER_NOT_REGISTERED = "peer_not_registered"
+    NO_KEY_PACKAGE = "no_key_package"
+    CAPABILITY_ABSENT = "capability_absent"
+    CAPABILITY_UNPROVEN = "capability_unproven"
+    FIRST_CONTACT = "first_contact"
+    HANDSHAKE_FAILED = "handshake_failed"
+    HANDSHAKE_MISMATCH = "handshake_mismatch"
+    DEVICE_LIST_INVALID = "device_list_invalid"
+    ERA_ENDED = "era_ended"
+    FLOOR = "floor"
+    POLICY = "policy"
+    GUARD = "guard"
+    CONSENT_MISSING = "consent_missing"
+    CONSENT_GIVEN = "consent_given"
+    CONSENT_REFUSED = "consent_refused"
+    CONSENT_EXPIRED = "consent_expired"
+    CONSENT_WITHDRAWN = "consent_withdrawn"
+    CONSENT_VOID = "consent_void"
+    SECURE_PATH_RETURNED = "secure_path_returned"
+    CLAIM_CONTRADICTS_BODY = "claim_contradicts_body"
+    CLAIM_NOT_MLS = "claim_not_mls"
+    CLAIM_UNAUTHORISED = "claim_unauthorised"
+    UNAUTHENTICATED_REPORT = "unauthenticated_report"
+    DELIVERY_FAILED = "delivery_failed"
+    DELIVERY_TIMEOUT = "delivery_timeout"
+    TRANSPORT_DOWN = "transport_down"
+    TRANSPORT_REJECTED = "transport_rejected"
+    DESTINATION_INVALID = "destination_invalid"
+    EXPIRED = "expired"
+    THROTTLED = "throttled"
+    QUOTA = "quota"
+    TOO_LARGE = "too_large"
+    UNSUPPORTED = "unsupported"
+    OPERATOR = "operator"
+    OTHER = "other"
+
+
+@unique
+class Answer(StrEnum):
+    """How a challenge ended."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    EXPIRED = "expired"
+    WITHDRAWN = "withdrawn"
+
+
+@unique
+class FloorCause(StrEnum):
+    """Why a floor moved."""
+
+    ATTESTED = "attested"
+    DEVICE_LIST = "device_list"
+    CONSENT = "consent"
+    POLICY = "policy"
+    OPERATOR = "operator"
+
+
+@unique
+class StorageKeyStep(StrEnum):
+    """What happened to the key of a storage generation."""
+
+    CREATED = "created"
+    DESTROY_INTENT = "destroy_intent"
+    DESTROYED = "destroyed"
+
+
+@unique
+class Step(StrEnum):
+    """Of an effect outside the database: the intent first, the outcome after."""
+
+    INTENT = "intent"
+    OUTCOME = "outcome"
+
+
+@unique
+class PurgeKind(StrEnum):
+    """What a purge removed."""
+
+    MESSAGES = "messages"
+    BODIES = "bodies"
+    RECORDS = "records"
+    OPENINGS = "openings"
+    SESSIONS = "sessions"
+    KEY_PACKAGES = "key_packages"
+    IDEMPOTENCY = "idempotency"
+    OTHER = "other"
+
+
+@unique
+class TenantStep(StrEnum):
+    """What happened to a tenant."""
+
+    CREATED = "created"
+    CHANGED = "changed"
+    SUSPENDED = "suspended"
+    RESUMED = "resumed"
+    API_KEY_ADDED = "api_key_added"
+    API_KEY_REVOKED = "api_key_revoked"
+
+
+@unique
+class Severity(StrEnum):
+    """How much a finding matters."""
+
+    NOTICE = "notice"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+@unique
+class FindingCode(StrEnum):
+    """What was noticed."""
+
+    DOWNGRADE_SUSPECTED = "downgrade_suspected"
+    CAPABILITY_SUPPRESSED = "capability_suppressed"
+    HANDSHAKE_TAMPERED = "handshake_tampered"
+    IDENTITY_MISBOUND = "identity_misbound"
+    CLAIM_CONTRADICTS_BODY = "claim_contradicts_body"
+    CLAIM_NOT_MLS = "claim_not_mls"
+    CLAIM_UNAUTHORISED = "claim_unauthorised"
+    GHOST_DEVICE = "ghost_device"
+    EXTERNAL_COMMIT = "external_commit"
+    DEVICE_CLONED = "device_cloned"
+    DEVICE_LIST_FORK = "device_list_fork"
+    STATE_ROLLED_BACK = "state_rolled_back"
+    LEDGER_ROLLED_BACK = "ledger_rolled_back"
+    RECEIPT_ON_OTHER_CHANNEL = "receipt_on_other_channel"
+    RECEIPT_FORGED = "receipt_forged"
+    REPLAY = "replay"
+    CONSENT_FARMING = "consent_farming"
+    QUOTA_DRAINING = "quota_draining"
+    AUTHENTICATION_FAILED = "authentication_failed"
+    PLAINTEXT_FOUND = "plaintext_found"
+    OVERDUE_ROWS = "overdue_rows"
+    CLOCK_JUMPED = "clock_jumped"
