@@ -1,7 +1,7 @@
 """Plain data for ``letterlock policy check | explain | prove``: strings, numbers, lists and tables; no layout."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, TypeAlias, Union
 
 from letterlock.model.capability import CapabilityRow, Channel
@@ -24,7 +24,7 @@ from letterlock.policy.facts import (
 from letterlock.policy.guards import GUARDS
 from letterlock.policy.proof import ProvenPolicy, prove
 
-Plain: TypeAlias = Union[str, int, bool, None, list["Plain"], dict[str, "Plain"]]  # noqa: UP007
+Plain: TypeAlias = Union[str, int, bool, Sequence["Plain"], Mapping[str, "Plain"], None]  # noqa: UP007
 
 FACT_WORDS: Final[dict[str, tuple[str, ...]]] = {
     "body": tuple(word.value for word in Body),
