@@ -54,6 +54,20 @@ class AcceptSealed(Struct, frozen=True, gc=False):
     expires_ms: int
 
 
+class Quarantine(Struct, frozen=True, gc=False):
+    """A device's submission that claims to be end-to-end encrypted and is not MLS. Its bytes are not here."""
+
+    tenant: int
+    message_id: bytes
+    request_mac: bytes
+    sender: int
+    shown: Shown
+    size_bucket: int
+    relied: Relied
+    now_ms: int
+    expires_ms: int
+
+
 class Ack(Struct, frozen=True, gc=False):
     """A device has applied its mailbox up to and including this sequence."""
 

@@ -7,8 +7,10 @@ The queue is bounded in bytes, and each tenant may hold a share of it; over that
 import asyncio
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
+
+import structlog
 
 from letterlock.storage.errors import CommitRefused, StorageError, StorageReason
 from letterlock.storage.sqlite.core import StoreCore
@@ -23,7 +25,10 @@ TENANT_SHARE: Final = 0.5
 TRUNCATE_AT: Final = 64 << 20
 """WAL bytes at which the writer itself truncates: a passive checkpoint never lets the log start over under load."""
 
-Waiter = tuple[Any, "asyncio.Future[Any]", int, int]
+_log: Final = structlog.get_logger("letterlock.store")
+
+Waiter = tuple[Sequence[Any], "asyncio.Future[list[Any]]", int, int]
+"""Commands that travel together, who waits for their outcomes, the tenant, and their size in bytes."""
 
 
 class GroupCommitter:
@@ -33,6 +38,7 @@ class GroupCommitter:
         self._core = core
         self._loop = loop
         self._queue: deque[Waiter] = deque()
+        self._queued = 0
         self._queued_bytes = 0
         self._per_tenant: dict[int, int] = defaultdict(int)
         self._wake = threading.Event()
@@ -44,42 +50,49 @@ class GroupCommitter:
     @property
     def depth(self) -> int:
         """Commands waiting."""
-        return len(self._queue)
+        return self._queued
 
     def on_commit(self, listener: Callable[[int], None]) -> None:
         """Calls ``listener(tree size)`` on the loop after every commit."""
         self._listeners.append(listener)
 
-    def submit(self, command: Any, *, tenant: int = 0, size: int = 0) -> "asyncio.Future[Any]":
-        """Queues a command; the future gives its outcome, or raises what it was refused for.
+    def submit(self, commands: Sequence[Any], *, tenant: int = 0, size: int = 0) -> "asyncio.Future[list[Any]]":
+        """Queues commands that travel together: one transaction, one wake-up, outcomes in the same order.
+
+        The future's list has a result or a :class:`CommitRefused` for each command.
 
         Raises:
-            StorageError: OVERLOADED or CLOSED, at once.
+            StorageError: OVERLOADED or CLOSED, at once; nothing is queued.
         """
         if self._closing:
             raise StorageError(StorageReason.CLOSED)
-        waiting = len(self._queue)
-        if waiting >= MAX_QUEUED or self._queued_bytes + size > MAX_QUEUED_BYTES:
+        count = len(commands)
+        waiting = self._queued
+        if waiting + count > MAX_QUEUED or self._queued_bytes + size > MAX_QUEUED_BYTES:
             raise StorageError(StorageReason.OVERLOADED)
-        if tenant and waiting > MAX_BATCH and self._per_tenant[tenant] > MAX_QUEUED * TENANT_SHARE:
+        if tenant and waiting > MAX_BATCH and self._per_tenant[tenant] + count > MAX_QUEUED * TENANT_SHARE:
             raise StorageError(StorageReason.OVERLOADED)
-        future: asyncio.Future[Any] = self._loop.create_future()
+        future: asyncio.Future[list[Any]] = self._loop.create_future()
+        self._queued = waiting + count
         self._queued_bytes += size
-        self._per_tenant[tenant] += 1
-        self._queue.append((command, future, tenant, size))
+        self._per_tenant[tenant] += count
+        self._queue.append((commands, future, tenant, size))
         # Append first, look at the event after: the writer clears it before it drains, so no command is left behind.
         if not self._wake.is_set():
             self._wake.set()
         return future
 
     async def run(self, command: Any, *, tenant: int = 0, size: int = 0) -> Any:
-        """Queues a command and awaits its outcome.
+        """Queues one command and awaits its outcome.
 
         Raises:
             CommitRefused: the writer did not apply it.
             StorageError: the store failed, or takes no more.
         """
-        return await self.submit(command, tenant=tenant, size=size)
+        outcome = (await self.submit((command,), tenant=tenant, size=size))[0]
+        if isinstance(outcome, CommitRefused):
+            raise outcome
+        return outcome
 
     async def close(self) -> None:
         """Writes what is queued, then stops the thread and closes the store."""
@@ -98,16 +111,22 @@ class GroupCommitter:
                 return
 
     def _take(self) -> list[Waiter]:
-        pop = self._queue.popleft
-        return [pop() for _ in range(min(len(self._queue), MAX_BATCH))]
+        taken: list[Waiter] = []
+        count = 0
+        while self._queue and count < MAX_BATCH:
+            waiter = self._queue.popleft()
+            taken.append(waiter)
+            count += len(waiter[0])
+        return taken
 
     def _write(self, batch: list[Waiter]) -> None:
         outcomes: list[Any] | StorageError
         try:
-            outcomes = self._core.apply([waiter[0] for waiter in batch])
+            outcomes = self._core.apply([command for waiter in batch for command in waiter[0]])
         except StorageError as error:
             outcomes = error
-        except Exception:  # noqa: BLE001 - a bug in one command must not take the writer down; nothing was written
+        except Exception as error:  # noqa: BLE001 - a bug in one command must not take the writer down
+            _log.error("commit_failed", error_type=type(error).__name__)
             outcomes = StorageError(StorageReason.FAILED)
         self._loop.call_soon_threadsafe(self._settle, batch, outcomes, self._core.tree_size)
         if self._core.wal_bytes > TRUNCATE_AT:
@@ -121,17 +140,18 @@ class GroupCommitter:
             return
 
     def _settle(self, batch: list[Waiter], outcomes: list[Any] | StorageError, tree_size: int) -> None:
-        failed = isinstance(outcomes, StorageError)
-        for at, (_, future, tenant, size) in enumerate(batch):
+        at = 0
+        for commands, future, tenant, size in batch:
+            count = len(commands)
+            self._queued -= count
             self._queued_bytes -= size
-            self._per_tenant[tenant] -= 1
-            if future.cancelled():
-                continue
-            outcome = outcomes if isinstance(outcomes, StorageError) else outcomes[at]
-            if isinstance(outcome, StorageError | CommitRefused):
-                future.set_exception(outcome)
-            else:
-                future.set_result(outcome)
-        if not failed:
+            self._per_tenant[tenant] -= count
+            if not future.cancelled():
+                if isinstance(outcomes, StorageError):
+                    future.set_exception(outcomes)
+                else:
+                    future.set_result(outcomes[at : at + count])
+            at += count
+        if not isinstance(outcomes, StorageError):
             for listener in self._listeners:
                 listener(tree_size)

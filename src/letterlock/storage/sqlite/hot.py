@@ -10,6 +10,7 @@ import apsw
 from letterlock.model.message import MessageState
 from letterlock.storage.commands import Accepted, AcceptSealed, Ack, Acked
 from letterlock.storage.errors import CommitReason, CommitRefused
+from letterlock.storage.sqlite.rows import rows
 from letterlock.storage.sqlite.state import MAILBOX_SHIFT, refused
 from letterlock.storage.sqlite.transaction import Transaction
 from letterlock.wire.tlog import records
@@ -31,8 +32,7 @@ _INSERT_KEY: Final = (
 _INSERT_BODY: Final = "INSERT INTO sealed_body (message, sealed, generation) VALUES (?,?,?)"
 _INSERT_ITEM: Final = "INSERT INTO mailbox_item (key, message, kind) VALUES (?,?,?)"
 _DELIVERED: Final = (
-    "UPDATE message SET pending=pending-?1, updated_ms=?2,"
-    f" state=iif(pending<=?1 AND state={int(MessageState.ACCEPTED)}, {int(MessageState.DELIVERED)}, state),"
+    "UPDATE message SET pending=pending-?1, updated_ms=?2, state=iif(pending<=?1 AND state=?5, ?6, state),"
     " purge_ms=iif(pending<=?1, ?3, NULL) WHERE seq IN carray(?4)"
 )
 _DROP_BODIES: Final = (
@@ -162,10 +162,11 @@ class HotBatch:
         done: Counter[int] = Counter()
         for number, (since, applied) in self._acks.items():
             base = number << MAILBOX_SHIFT
-            found = db.execute(
+            found = rows(
+                db,
                 "DELETE FROM mailbox_item WHERE key BETWEEN ? AND ? RETURNING message",
                 (base | since + 1, base | applied),
-            ).fetchall()
+            )
             done.update(message for (message,) in found)
             salt = tx.salt()
             span = (since + 1).to_bytes(8, "big") + applied.to_bytes(8, "big")
@@ -187,6 +188,9 @@ class HotBatch:
         for message, times in done.items():
             by_times[times].append(message)
         purge_ms = tx.now_ms + purge_after_ms
+        waiting, delivered = int(MessageState.ACCEPTED), int(MessageState.DELIVERED)
         for times, messages in by_times.items():
-            db.execute(_DELIVERED, (times, tx.now_ms, purge_ms, apsw.carray(array("q", messages)))).fetchall()
+            db.execute(
+                _DELIVERED, (times, tx.now_ms, purge_ms, apsw.carray(array("q", messages)), waiting, delivered)
+            ).fetchall()
         db.execute(_DROP_BODIES, (apsw.carray(array("q", done)),)).fetchall()

@@ -1,0 +1,166 @@
+"""The ASGI application: hot routes by one dictionary look-up, everything else through the route table."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+import structlog
+from starlette.routing import Match, Router
+from starlette.routing import Route as StarletteRoute
+
+from letterlock.faces.http.asgi import (
+    JSON,
+    NO_SNIFF,
+    NO_STORE,
+    Gone,
+    Receive,
+    Scope,
+    Send,
+    header,
+    read_body,
+    send_problem,
+)
+from letterlock.faces.http.asgi import send_answer as answer_with
+from letterlock.faces.http.auth import Sessions, authenticate, authorise
+from letterlock.faces.http.problems import Code, Problem, of_validation
+from letterlock.faces.http.routes import Answer, Call, Route
+from letterlock.storage.errors import StorageError, StorageReason
+
+HotHandler = Callable[[Scope, Receive, Send], Awaitable[None]]
+Observe = Callable[[str, int], None]
+"""Told operation and status of every answer, for metrics."""
+
+_log: Final = structlog.get_logger("letterlock.http")
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class HttpFace:
+    """Serves the route table.
+
+    Args:
+        routes: all operations.
+        sessions: who holds which credential.
+        hot: (method, path) to bare handlers; they come from the same table and keep its contract.
+        websocket: the device stream.
+        observe: metrics.
+    """
+
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        sessions: Sessions,
+        *,
+        hot: dict[tuple[str, str], HotHandler],
+        websocket: HotHandler,
+        observe: Observe,
+    ) -> None:
+        self.routes = tuple(routes)
+        self._sessions = sessions
+        self._hot = hot
+        self._websocket = websocket
+        self._observe = observe
+        self._router = Router([StarletteRoute(r.path, self._endpoint(r), methods=[r.method]) for r in routes])
+        self._decoders = {r.operation: msgspec.json.Decoder(r.request) for r in routes if r.request is not None}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request or connection."""
+        kind = scope["type"]
+        if kind == "http":
+            hot = self._hot.get((scope["method"], scope["path"]))
+            await (hot or self._cold)(scope, receive, send)
+        elif kind == "websocket":
+            await self._websocket(scope, receive, send)
+
+    async def _cold(self, scope: Scope, receive: Receive, send: Send) -> None:
+        partial = False
+        for route in self._router.routes:
+            match, child = route.matches(scope)
+            if match is Match.FULL:
+                scope.update(child)
+                await child["endpoint"](scope, receive, send)
+                return
+            partial = partial or match is Match.PARTIAL
+        code = Code.METHOD_NOT_ALLOWED if partial else Code.NOT_FOUND
+        await send_problem(send, Problem(code, detail="See GET /openapi.json for what there is."))
+
+    def _endpoint(self, route: Route) -> Any:
+        async def run(scope: Scope, receive: Receive, send: Send) -> None:
+            await self._serve(route, scope, receive, send)
+
+        # A class instance, so that Starlette takes it as an ASGI application and leaves it alone.
+        return _Endpoint(run)
+
+    async def _serve(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
+        await guarded(route.operation, self._observe, send, lambda: self._answer(route, scope, receive))
+
+    async def _answer(self, route: Route, scope: Scope, receive: Receive) -> Answer:
+        principal = authenticate(self._sessions, header(scope, b"authorization"))
+        authorise(principal, route.access)
+        body: Any = None
+        if route.request is not None:
+            media = (header(scope, b"content-type") or b"").partition(b";")[0].strip().lower()
+            if media != JSON:
+                raise Problem(Code.UNSUPPORTED_MEDIA_TYPE, detail="Send 'Content-Type: application/json'.")
+            raw = await read_body(receive, route.max_body)
+            try:
+                body = self._decoders[route.operation].decode(raw)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise of_validation(error) from None
+        query = _query(scope["query_string"], route)
+        return await route.handler(Call(principal, dict(scope["path_params"]), query, body, dict(scope["headers"])))
+
+
+class _Endpoint:
+    def __init__(self, run: HotHandler) -> None:
+        self._run = run
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._run(scope, receive, send)
+
+
+async def guarded(operation: str, observe: Observe, send: Send, work: Callable[[], Awaitable[Answer]]) -> None:
+    """Runs a handler; whatever it raises becomes an answer that says nothing of what was sent."""
+    try:
+        answer = await work()
+    except Problem as problem:
+        observe(operation, problem.status)
+        await send_problem(send, problem)
+        return
+    except Gone:
+        return
+    except StorageError as error:
+        code = Code.OVERLOADED if error.reason is StorageReason.OVERLOADED else Code.STORE_FAILED
+        _log.warning("store_refused", operation=operation, reason=error.reason.value)
+        observe(operation, 503)
+        await send_problem(send, Problem(code, detail="Nothing was accepted. Try again after a moment."))
+        return
+    except Exception as error:  # noqa: BLE001 - the last line: the type is logged, the text could hold content
+        _log.error("handler_failed", operation=operation, error_type=type(error).__name__)
+        observe(operation, 500)
+        await send_problem(send, Problem(Code.INTERNAL, detail="This is our fault. It is recorded without content."))
+        return
+    observe(operation, answer.status)
+    body = b"" if answer.body is None else answer.body if isinstance(answer.body, bytes) else _encode(answer.body)
+    fields = [NO_STORE, NO_SNIFF, *answer.headers]
+    if body or answer.status == 200:
+        fields.append((b"content-type", answer.media_type.encode()))
+    await answer_with(send, answer.status, body, fields)
+
+
+def _query(raw: bytes, route: Route) -> dict[str, str]:
+    from urllib.parse import parse_qsl
+
+    known = {parameter.name for parameter in route.query}
+    found: dict[str, str] = {}
+    try:
+        pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, max_num_fields=32, strict_parsing=bool(raw))
+    except (ValueError, UnicodeDecodeError):
+        raise Problem(Code.BAD_PARAMETER, detail="The query string is not well formed.") from None
+    for name, value in pairs:
+        if name not in known or name in found:
+            raise Problem(Code.BAD_PARAMETER, detail="A query parameter is unknown or repeated.")
+        found[name] = value
+    for parameter in route.query:
+        if parameter.required and parameter.name not in found:
+            raise Problem(Code.BAD_PARAMETER, detail="A query parameter is missing.", members={"field": parameter.name})
+    return found

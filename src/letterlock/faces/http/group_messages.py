@@ -1,0 +1,175 @@
+"""``POST /v1/groups/{group}/messages``: the same submissions as the stream's, over HTTP. A bare ASGI handler."""
+
+from binascii import Error as Base64Error
+from collections.abc import Callable
+from typing import Annotated, Final
+
+import msgspec
+
+from letterlock.faces.http.app import Observe, guarded
+from letterlock.faces.http.asgi import Receive, Scope, Send, header, read_body
+from letterlock.faces.http.auth import Sessions, authenticate, authorise
+from letterlock.faces.http.problems import Code, Problem, of_validation
+from letterlock.faces.http.routes import Access, Answer, Call, DevicePrincipal, Route
+from letterlock.gateway.codes import INDICATORS
+from letterlock.gateway.sealed import Offered, Outcome, SealedAcceptor, Sender
+from letterlock.model.clock import Clock
+from letterlock.model.ids import GroupRef, MessageId
+from letterlock.storage.codes import GRADES, PROTECTIONS, VERIFIERS
+from letterlock.storage.commands import Shown
+from letterlock.wire.stream import MAX_BODY, ResultStatus
+
+MAX_BATCH: Final = 256
+MAX_REQUEST: Final = 2 << 20
+"""Bytes: 20 large or 256 ordinary messages in base64."""
+PREFIX: Final = "/v1/groups/"
+SUFFIX: Final = "/messages"
+
+
+class GroupMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One submission. ``client_message_id`` is the device's own 16 random bytes: the same again is a retry."""
+
+    client_message_id: bytes
+    body: bytes
+
+
+class GroupMessages(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A batch; the messages are accepted or refused each by itself, in this order."""
+
+    messages: Annotated[list[GroupMessage], msgspec.Meta(min_length=1, max_length=MAX_BATCH)]
+    state_counter: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = 0
+
+
+class SealedSecurity(msgspec.Struct, frozen=True):
+    """Who can read the message, and why that is believed."""
+
+    protection: str
+    grade: str
+    verifier: str
+    indicator: str
+
+
+class GroupMessageResult(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of one submission."""
+
+    client_message_id: bytes
+    status: str
+    message_id: str = ""
+    record_hash: str = ""
+    fanout: int = 0
+    security: SealedSecurity | None = None
+    code: str = ""
+
+
+class GroupMessageResults(msgspec.Struct, frozen=True):
+    """The results in the order of the submissions."""
+
+    results: list[GroupMessageResult]
+
+
+_CODES: Final = {
+    ResultStatus.NOT_ALLOWED: "not_a_member",
+    ResultStatus.EPOCH_TOO_OLD: "epoch_too_old",
+    ResultStatus.WRONG_EPOCH: "epoch_ahead",
+    ResultStatus.UNKNOWN_TARGET: "not_found",
+    ResultStatus.CONFLICT: "client_message_conflict",
+    ResultStatus.TOO_LARGE: "too_large",
+}
+_WORDS: Final = {
+    ResultStatus.ACCEPTED: "accepted",
+    ResultStatus.DUPLICATE: "duplicate",
+    ResultStatus.QUARANTINED: "quarantined",
+}
+
+
+class GroupMessagesHandler:
+    """Takes batches of sealed messages over HTTP."""
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        session_version: Callable[[], int],
+        acceptor: SealedAcceptor,
+        clock: Clock,
+        observe: Observe,
+    ) -> None:
+        self._sessions = sessions
+        self._session_version = session_version
+        self._acceptor = acceptor
+        self._clock = clock
+        self._observe = observe
+        self._decode = msgspec.json.Decoder(GroupMessages).decode
+        self._security: dict[tuple[int, int, int, int], SealedSecurity] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        await guarded("sendGroupMessages", self._observe, send, lambda: self._answer(scope, receive))
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+        principal = authenticate(self._sessions, header(scope, b"authorization"))
+        authorise(principal, Access.DEVICE)
+        raw = await read_body(receive, MAX_REQUEST)
+        try:
+            wanted = self._decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, Base64Error) as error:
+            raise of_validation(error) from None
+        assert isinstance(principal, DevicePrincipal)
+        return await self._take(principal, scope["path"][len(PREFIX) : -len(SUFFIX)], wanted)
+
+    async def call(self, call: Call) -> Answer:
+        """As the route table calls it."""
+        return await self._take(call.device, call.path["group"], call.body)
+
+    async def _take(self, device: DevicePrincipal, group: str, wanted: GroupMessages) -> Answer:
+        try:
+            ref = GroupRef.parse(group).value
+        except ValueError:
+            raise Problem(Code.NOT_FOUND) from None
+        for message in wanted.messages:
+            if len(message.client_message_id) != 16:
+                raise Problem(Code.WRONG_TYPE, detail="client_message_id is 16 bytes in base64.")
+            if len(message.body) > MAX_BODY:
+                raise Problem(Code.TOO_LARGE, detail="A message is larger than a mailbox takes.")
+        sender = Sender(device.tenant, device.tenant_id, device.mailbox, self._session_version())
+        offered = [Offered(ref, message.client_message_id, message.body) for message in wanted.messages]
+        outcomes = await self._acceptor.accept(sender, offered)
+        return Answer(200, GroupMessageResults([self._result(o, r) for o, r in zip(offered, outcomes, strict=True)]))
+
+    def _result(self, one: Offered, outcome: Outcome) -> GroupMessageResult:
+        word = _WORDS.get(outcome.status)
+        if word is None or outcome.shown is None:
+            return GroupMessageResult(one.message_ref, "refused", code=_CODES.get(outcome.status, "bad_body"))
+        return GroupMessageResult(
+            one.message_ref,
+            word,
+            str(MessageId(outcome.message_id)),
+            outcome.record_hash.hex(),
+            outcome.fanout,
+            self._shown(outcome.shown),
+        )
+
+    def _shown(self, shown: Shown) -> SealedSecurity:
+        words = (shown.protection, shown.grade, shown.verifier, shown.indicator)
+        found = self._security.get(words)
+        if found is None:
+            found = self._security[words] = SealedSecurity(
+                PROTECTIONS[shown.protection].value,
+                GRADES[shown.grade].value,
+                VERIFIERS[shown.verifier].value,
+                INDICATORS[shown.indicator].value,
+            )
+        return found
+
+    def route(self) -> Route:
+        """The entry of the route table."""
+        return Route(
+            "POST",
+            "/v1/groups/{group}/messages",
+            "sendGroupMessages",
+            "Send end-to-end encrypted messages to a group's other devices.",
+            Access.DEVICE,
+            self.call,
+            GroupMessages,
+            {200: GroupMessageResults},
+            max_body=MAX_REQUEST,
+        )

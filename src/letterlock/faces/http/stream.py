@@ -1,0 +1,340 @@
+"""The device stream: a WebSocket with binary frames (docs/protocol/devices.md, section 8). A bare ASGI handler.
+
+One task receives, one sends. The queue to the device is bounded: what does not fit is read from the store later, so
+a slow device costs nobody else anything.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from typing import Any, Final, Protocol
+
+import structlog
+
+from letterlock.faces.http.asgi import Receive, Scope, Send, header
+from letterlock.faces.http.auth import BEARER, Sessions
+from letterlock.faces.http.routes import DevicePrincipal
+from letterlock.gateway.hub import Hub, Mail
+from letterlock.gateway.sealed import Offered, SealedAcceptor, Sender
+from letterlock.model.clock import Clock
+from letterlock.model.errors import LetterlockError
+from letterlock.storage.commands import Ack, Acked
+from letterlock.storage.errors import StorageError
+from letterlock.wire import stream as frames
+from letterlock.wire.stream import FrameError, ResultStatus, TargetKind
+
+MAX_WINDOW: Final = 4096
+"""Items a device may have unacknowledged, whatever it asks for."""
+MAX_DELIVER_BYTES: Final = 256 << 10
+"""Of a DELIVER frame: large enough to amortise, small enough not to delay others."""
+PAGE: Final = 256
+"""Items read from the store at once for a device that is behind."""
+MAX_SUBMITS: Final = 16
+"""SUBMIT frames of one connection being committed at once; beyond that the connection is not read."""
+
+CLOSE_PROTOCOL: Final = 4400
+CLOSE_UNAUTHENTICATED: Final = 4401
+CLOSE_REPLACED: Final = 4409
+CLOSE_ROLLED_BACK: Final = 4410
+CLOSE_TOO_LARGE: Final = 1009
+CLOSE_OVERLOADED: Final = 1013
+
+_log: Final = structlog.get_logger("letterlock.stream")
+
+
+class Pages(Protocol):
+    """Reads a mailbox for a device that is behind."""
+
+    async def state(self, mailbox: int) -> tuple[int, int]:
+        """The mailbox's newest and acknowledged sequence."""
+        ...
+
+    async def page(self, mailbox: int, after: int, limit: int) -> list[tuple[int, bytes, bytes]]:
+        """Up to ``limit`` items after a sequence: sequence, item head, body."""
+        ...
+
+
+class Committer(Protocol):
+    """The writer's queue, for acknowledgements."""
+
+    def submit(self, commands: Sequence[Any], *, tenant: int = 0, size: int = 0) -> "asyncio.Future[list[Any]]":
+        """Queues commands; a future of their outcomes."""
+        ...
+
+
+class StreamMetrics(Protocol):
+    """What the stream counts."""
+
+    def connected(self, change: int) -> None:
+        """A connection began (+1) or ended (-1)."""
+        ...
+
+    def submitted(self, answers: Sequence[tuple[int, bytes, bytes]]) -> None:
+        """Submissions were answered: status, message id, record hash."""
+        ...
+
+    def delivered(self, count: int) -> None:
+        """Items went out."""
+        ...
+
+    def acknowledged(self, count: int) -> None:
+        """Items were acknowledged."""
+        ...
+
+
+class DeviceStream:
+    """Serves ``/v1/stream``."""
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        session_version: Callable[[], int],
+        acceptor: SealedAcceptor,
+        committer: Committer,
+        pages: Pages,
+        hub: Hub,
+        clock: Clock,
+        metrics: StreamMetrics,
+    ) -> None:
+        self.sessions = sessions
+        self.session_version = session_version
+        self.acceptor = acceptor
+        self.committer = committer
+        self.pages = pages
+        self.hub = hub
+        self.clock = clock
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One connection, from upgrade to close."""
+        await receive()
+        authorization = header(scope, b"authorization")
+        hashed = sha256((authorization or b"").removeprefix(BEARER)).digest()
+        device = self.sessions.device(hashed) if authorization else None
+        if scope["path"] != "/v1/stream" or frames.SUBPROTOCOL not in scope.get("subprotocols", ()):
+            await send({"type": "websocket.close", "code": CLOSE_PROTOCOL})
+            return
+        await send({"type": "websocket.accept", "subprotocol": frames.SUBPROTOCOL})
+        if device is None:
+            await send({"type": "websocket.close", "code": CLOSE_UNAUTHENTICATED})
+            return
+        self.metrics.connected(1)
+        connection = _Connection(self, device, hashed, receive, send)
+        try:
+            code = await connection.run()
+        except FrameError as error:
+            _log.info("frame_refused", reason=error.reason.value)
+            code = CLOSE_PROTOCOL
+        except StorageError as error:
+            _log.warning("stream_store_refused", reason=error.reason.value)
+            code = CLOSE_OVERLOADED
+        except LetterlockError as error:
+            _log.warning("stream_refused", error_type=type(error).__name__)
+            code = CLOSE_PROTOCOL
+        finally:
+            self.metrics.connected(-1)
+        if code:
+            try:
+                await send({"type": "websocket.close", "code": code})
+            except Exception as error:  # noqa: BLE001 - the peer is gone already; which error says so depends on timing
+                _log.debug("close_not_sent", error_type=type(error).__name__)
+
+
+class _Connection:
+    """The state of one connection: the caller's task receives, a second one sends everything."""
+
+    def __init__(
+        self, owner: DeviceStream, device: DevicePrincipal, token_hash: bytes, receive: Receive, send: Send
+    ) -> None:
+        self._owner = owner
+        self._device = device
+        self._token_hash = token_hash
+        self._receive = receive
+        self._send = send
+        self._mail: Mail
+        self._window = 0
+        self._acked = 0
+        self._wanted_ack = 0
+        self._ack_running = False
+        self._in_flight = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._results: list[bytes] = []
+
+    async def run(self) -> int:
+        """Serves the connection to its end; returns the close code, 0 if it is closed already."""
+        hello = await self._next()
+        if hello is None:
+            return 0
+        if not isinstance(hello, frames.Hello):
+            return CLOSE_PROTOCOL
+        head, acked = await self._owner.pages.state(self._device.mailbox)
+        if hello.applied < acked:
+            return CLOSE_ROLLED_BACK
+        if hello.applied > head:
+            return CLOSE_PROTOCOL
+        self._window = min(hello.window, MAX_WINDOW)
+        self._acked = self._wanted_ack = acked
+        self._mail = Mail(self._device.mailbox, hello.applied, head)
+        self._owner.hub.join(self._mail)
+        await self._send_frame(frames.encode_welcome(head, frames.INITIAL_CREDIT))
+        if hello.applied > acked:
+            self._acknowledge(hello.applied)
+        sender = asyncio.create_task(self._send_all())
+        try:
+            return await self._receive_all()
+        finally:
+            self._owner.hub.leave(self._mail)
+            sender.cancel()
+            # What is being committed stays committed; only its answer has nobody to go to.
+            await asyncio.gather(sender, return_exceptions=True)
+
+    async def _next(self) -> frames.ClientFrame | None:
+        message = await self._receive()
+        if message["type"] != "websocket.receive":
+            return None
+        data = message.get("bytes")
+        if data is None:
+            raise FrameError(frames.FrameReason.BAD_TYPE)
+        return frames.decode_client(data)
+
+    async def _receive_all(self) -> int:
+        while True:
+            frame = await self._next()
+            if frame is None:
+                return 0
+            if isinstance(frame, frames.Submit):
+                if self._owner.sessions.device(self._token_hash) is None:
+                    return CLOSE_UNAUTHENTICATED
+                self._in_flight += len(frame.items)
+                if self._in_flight > frames.INITIAL_CREDIT:
+                    return CLOSE_PROTOCOL
+                await self._submit(frame)
+            elif isinstance(frame, frames.Ack):
+                if frame.applied > self._mail.head:
+                    return CLOSE_PROTOCOL
+                self._acknowledge(frame.applied)
+            else:
+                return CLOSE_PROTOCOL
+
+    async def _submit(self, frame: frames.Submit) -> None:
+        """Starts committing a frame; frames enter the writer's queue in the order in which they came."""
+        tenant = self._device.tenant
+        offered = [
+            Offered(item.target if item.target_kind is TargetKind.GROUP else _NOBODY, item.message_ref, item.body)
+            for item in frame.items
+        ]
+        for one in offered:
+            await self._owner.acceptor.load_group(tenant, one.group)
+        task = asyncio.create_task(self._commit(frame.first_ref, offered))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        if len(self._tasks) >= MAX_SUBMITS:
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _commit(self, first_ref: int, offered: list[Offered]) -> None:
+        device = self._device
+        sender = Sender(device.tenant, device.tenant_id, device.mailbox, self._owner.session_version())
+        try:
+            outcomes = await self._owner.acceptor.accept(sender, offered)
+            answers = [(int(one.status), one.message_id, one.record_hash) for one in outcomes]
+        except StorageError:
+            answers = [(int(ResultStatus.OVERLOADED), frames.NO_ID, frames.NO_HASH)] * len(offered)
+        self._in_flight -= len(offered)
+        self._results.append(frames.encode_results(first_ref, answers))
+        self._owner.metrics.submitted(answers)
+        self._mail.wake.set()
+
+    def _acknowledge(self, applied: int) -> None:
+        """Remembers the newest acknowledgement; one at a time is being committed."""
+        self._wanted_ack = max(self._wanted_ack, applied)
+        if self._wanted_ack <= self._acked or self._ack_running:
+            return
+        self._ack_running = True
+        wanted = self._wanted_ack
+        device = self._device
+        command = Ack(device.tenant, device.mailbox, wanted, self._owner.clock.now_ms())
+        try:
+            future = self._owner.committer.submit((command,), tenant=device.tenant)
+        except StorageError:
+            # The writer is full: the next acknowledgement covers this one.
+            self._ack_running = False
+            return
+        future.add_done_callback(lambda done: self._acknowledged(wanted, done))
+
+    def _acknowledged(self, applied: int, done: "asyncio.Future[list[Any]]") -> None:
+        self._ack_running = False
+        if done.cancelled() or done.exception() is not None:
+            return
+        outcome = done.result()[0]
+        if isinstance(outcome, Acked):
+            self._acked = max(self._acked, applied)
+            self._owner.metrics.acknowledged(outcome.count)
+            self._mail.wake.set()
+            self._acknowledge(self._wanted_ack)
+
+    async def _send_frame(self, frame: bytes) -> None:
+        await self._send({"type": "websocket.send", "bytes": frame})
+
+    async def _send_all(self) -> None:
+        """The only task that sends after WELCOME."""
+        mail = self._mail
+        while True:
+            if self._results:
+                results, self._results = self._results, []
+                for frame in results:
+                    await self._send_frame(frame)
+            if mail.replaced:
+                await self._close(CLOSE_REPLACED)
+                return
+            up_to = self._wanted_ack + self._window
+            sent = False
+            if mail.sent < up_to:
+                if mail.behind:
+                    sent = await self._send_page(up_to)
+                else:
+                    first, parts, count = mail.take(up_to, frames.MAX_ITEMS, MAX_DELIVER_BYTES)
+                    if count:
+                        sent = True
+                        await self._send_frame(frames.encode_deliver(first, parts, count))
+                        self._owner.metrics.delivered(count)
+            if not sent and not self._results:
+                mail.wake.clear()
+                if not self._results and not mail.replaced:
+                    await mail.wake.wait()
+                    if self._owner.sessions.device(self._token_hash) is None:
+                        await self._close(CLOSE_UNAUTHENTICATED)
+                        return
+
+    async def _send_page(self, up_to: int) -> bool:
+        """Sends what the store has next; whether there was anything."""
+        mail = self._mail
+        limit = min(PAGE, up_to - mail.sent)
+        items = await self._owner.pages.page(mail.mailbox, mail.sent, limit)
+        if not items:
+            # Expired, or removed: nothing up to the head is left.
+            mail.fed(mail.head)
+            return False
+        at = 0
+        while at < len(items):
+            first = items[at][0]
+            parts: list[bytes] = []
+            count = size = 0
+            while at < len(items) and items[at][0] == first + count and count < frames.MAX_ITEMS:
+                _, head, body = items[at]
+                size += len(head) + len(body)
+                if count and size > MAX_DELIVER_BYTES:
+                    break
+                parts += (head, body)
+                count += 1
+                at += 1
+            await self._send_frame(frames.encode_deliver(first, parts, count))
+            self._owner.metrics.delivered(count)
+        mail.fed(items[-1][0])
+        return True
+
+    async def _close(self, code: int) -> None:
+        await self._send({"type": "websocket.close", "code": code})
+
+
+_NOBODY: Final = bytes(16)
+"""A group that does not exist: devices submit to groups."""

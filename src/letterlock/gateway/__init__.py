@@ -1,0 +1,1 @@
+"""The use cases: accept, dispatch, receipts, tenants."""

@@ -1,0 +1,120 @@
+"""Live delivery: what has just been committed goes to connected devices without being read back.
+
+Runs on the event loop alone. A device that is behind, or too slow, is fed from the store until it has caught up.
+"""
+
+import asyncio
+from collections import deque
+from typing import Final
+
+MAX_LIVE_BYTES: Final = 4 << 20
+"""Of ciphertext waiting for one device; beyond it the device is fed from the store, a page at a time."""
+
+
+class Mail:
+    """One device's live queue.
+
+    Attributes:
+        mailbox: whose.
+        sent: the last sequence handed to the connection.
+        head: the newest committed sequence known here.
+        wake: set when there is something to send.
+    """
+
+    __slots__ = ("_bytes", "_queue", "_tail", "head", "mailbox", "replaced", "sent", "wake")
+
+    def __init__(self, mailbox: int, applied: int, head: int) -> None:
+        self.mailbox = mailbox
+        self.sent = applied
+        self.head = max(head, applied)
+        self.wake = asyncio.Event()
+        self.replaced = False
+        self._queue: deque[tuple[int, bytes, bytes]] = deque()
+        self._tail = applied
+        self._bytes = 0
+
+    @property
+    def behind(self) -> bool:
+        """Whether the next item to send has to be read from the store."""
+        return self.sent < self.head and not self._queue
+
+    def put(self, sequence: int, item_head: bytes, body: bytes) -> None:
+        """Takes a committed item; keeps it only if it continues what is here and fits."""
+        if sequence <= self.sent:
+            return
+        caught_up = self.sent >= self.head or bool(self._queue)
+        self.head = max(self.head, sequence)
+        if caught_up and sequence == self._tail + 1 and self._bytes + len(body) <= MAX_LIVE_BYTES:
+            self._queue.append((sequence, item_head, body))
+            self._tail = sequence
+            self._bytes += len(body)
+        self.wake.set()
+
+    def take(self, up_to: int, max_items: int, max_bytes: int) -> tuple[int, list[bytes], int]:
+        """The next run of the live queue: its first sequence, alternating heads and bodies, and how many items."""
+        parts: list[bytes] = []
+        count = size = 0
+        first = self.sent + 1
+        queue = self._queue
+        while queue and count < max_items and queue[0][0] <= up_to:
+            _, item_head, body = queue[0]
+            size += len(item_head) + len(body)
+            if count and size > max_bytes:
+                break
+            queue.popleft()
+            self._bytes -= len(body)
+            parts.append(item_head)
+            parts.append(body)
+            count += 1
+        self.sent += count
+        return first, parts, count
+
+    def fed(self, last: int) -> None:
+        """The store fed the connection up to this sequence."""
+        self.sent = last
+        self._tail = max(self._tail, last)
+        self.head = max(self.head, last)
+        while self._queue and self._queue[0][0] <= last:
+            _, _, body = self._queue.popleft()
+            self._bytes -= len(body)
+        if not self._queue:
+            self._tail = last
+
+
+class Hub:
+    """Which devices are connected here."""
+
+    def __init__(self) -> None:
+        self._mail: dict[int, Mail] = {}
+
+    def __len__(self) -> int:
+        return len(self._mail)
+
+    def join(self, mail: Mail) -> None:
+        """A device has connected; an older connection of it is told to go."""
+        older = self._mail.get(mail.mailbox)
+        if older is not None:
+            older.replaced = True
+            older.wake.set()
+        self._mail[mail.mailbox] = mail
+
+    def leave(self, mail: Mail) -> None:
+        """A connection has ended."""
+        if self._mail.get(mail.mailbox) is mail:
+            del self._mail[mail.mailbox]
+
+    def publish(self, deliveries: tuple[tuple[int, int], ...], item_head: bytes, body: bytes) -> None:
+        """Hands a committed item to those of its mailboxes that are connected."""
+        mail = self._mail
+        for mailbox, sequence in deliveries:
+            box = mail.get(mailbox)
+            if box is not None:
+                box.put(sequence, item_head, body)
+
+    def notify(self, deliveries: tuple[tuple[int, int], ...]) -> None:
+        """Tells connected mailboxes that the store holds more for them."""
+        for mailbox, sequence in deliveries:
+            box = self._mail.get(mailbox)
+            if box is not None and sequence > box.head:
+                box.head = sequence
+                box.wake.set()
