@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Iterator
 
 import pytest
+from tests.policy.cases import readable, sealed
 
 from letterlock.model.capability import Channel
 from letterlock.model.protection import EvidenceGrade, Protection
@@ -30,7 +31,6 @@ from letterlock.policy.facts import (
     classify,
 )
 from letterlock.policy.proof import MAX_CELLS
-from tests.policy.cases import readable, sealed
 
 # The meaning of body, claim and framing, spelled out once more: 18 rows.
 MEANING = {

@@ -1,6 +1,7 @@
 """Both shipped profiles, every cell: the invariants, stated once more and without the guards' own code."""
 
 import pytest
+from tests.policy.cases import RELAY, ROWS, SMS, allow, file_with, readable, row, sealed
 
 from letterlock.model.capability import Channel
 from letterlock.model.protection import EvidenceGrade, Protection
@@ -23,7 +24,6 @@ from letterlock.policy.facts import (
 )
 from letterlock.policy.file import PROFILES, profile_source
 from letterlock.policy.proof import ProvenPolicy, prove
-from tests.policy.cases import RELAY, ROWS, SMS, allow, file_with, readable, row, sealed
 
 P = Protection
 # Which paths keep a floor, written out: the rest are falls.
@@ -71,7 +71,7 @@ def all_cells(proven: ProvenPolicy) -> list[tuple[Cell, Decision]]:
 
 def test_no_fall_without_a_word_for_it(proven: ProvenPolicy) -> None:
     """S2: from any state, nothing below the floor leaves but CONSENTED or POLICY_ALLOWED."""
-    falls = {fall: 0 for fall in Fall}
+    falls = dict.fromkeys(Fall, 0)
     for cell, decision in all_cells(proven):
         for channel in decision.channels:
             if is_fall(proven, cell, channel):
@@ -108,7 +108,7 @@ def test_three_rules_for_every_state_and_policy(proven: ProvenPolicy) -> None:
         if any(is_fall(proven, cell, channel) for channel in decision.channels):
             assert decision.fall is not Fall.NOT_A_FALL
         assert (decision.keep is Keep.NOTHING) == (decision.retention_ms == 0)
-        assert 0 < decision.metadata_ms
+        assert decision.metadata_ms > 0
 
 
 def test_the_shape_of_every_decision(proven: ProvenPolicy) -> None:

@@ -5,7 +5,7 @@ That a file says nothing forbidden is for the guards to find out, when the file 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from letterlock.model.capability import CapabilityRow, Channel
 from letterlock.model.protection import Protection, permits
@@ -35,6 +35,24 @@ _FELL: Final = {
 }
 
 
+class Standing(NamedTuple):
+    """How a message stands before anybody's answer is looked at.
+
+    Attributes:
+        paths: the protection on each channel for a body of this kind.
+        listed: the available channels that the file lists for this kind of message, in order of preference.
+        candidates: those of them that the cause leaves.
+        good: those of them that every floor permits.
+        floors: the floors in force.
+    """
+
+    paths: Paths
+    listed: list[Channel]
+    candidates: list[Channel]
+    good: list[Channel]
+    floors: tuple[Protection, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Ground:
     """A policy beside the rows that it was read for, with what follows from both worked out once."""
@@ -45,6 +63,9 @@ class Ground:
     rules: dict[State, Rule]
     made: dict[object, Decision] = field(default_factory=dict[object, Decision], repr=False)
     """Decisions made so far: a table of thousands of cells holds a few dozen different ones."""
+
+    stood: dict[object, Standing] = field(default_factory=dict[object, Standing], repr=False)
+    """Standings worked out so far."""
 
     @classmethod
     def of(cls, policy: Policy, rows: Iterable[CapabilityRow]) -> "Ground":
@@ -94,47 +115,56 @@ def _stray(ground: Ground, cell: Cell) -> Decision:
     return _stay(ground, cell, Action.REFUSE, refusal, rule)
 
 
-def _routed(ground: Ground, cell: Cell) -> Decision:
-    policy = ground.policy
+def _stand(ground: Ground, cell: Cell) -> Standing:
+    made_up = cell.cause is Cause.UNAUTHENTICATED_FAILURE
+    key = (cell.envelope is Envelope.SEALED, made_up, cell.ways.weight, id(cell.floor), id(cell.traffic))
+    known = ground.stood.get(key)
+    if known is not None:
+        return known
     paths = paths_of(cell.envelope, ground.sealed, ground.readable)
     candidates = listed = ground.candidates(cell)
-    made_up = cell.cause is Cause.UNAUTHENTICATED_FAILURE
-    if made_up and policy.fallback.unauthenticated_failure in (FallResponse.HOLD, FallResponse.REFUSE):
-        candidates = [channel for channel in candidates if paths[channel] not in UNCERTAIN]
+    if made_up and ground.policy.fallback.unauthenticated_failure in (FallResponse.HOLD, FallResponse.REFUSE):
+        candidates = [channel for channel in listed if paths[channel] not in UNCERTAIN]
     floors = ground.floors(cell)
     good = [channel for channel in candidates if all(permits(floor, paths[channel]) for floor in floors)]
-    if good:
-        rule = "routing.sealed" if cell.envelope is Envelope.SEALED else f"routing.{cell.traffic.value}"
-        return _deliver(ground, cell, good, Fall.NOT_A_FALL, rule)
-    allowed = next((rule for rule in policy.allow if _applies(rule, cell, floors, listed)), None)
+    ground.stood[key] = standing = Standing(paths, listed, candidates, good, floors)
+    return standing
+
+
+def _routed(ground: Ground, cell: Cell) -> Decision:
+    policy = ground.policy
+    standing = _stand(ground, cell)
+    if standing.good:
+        rule = "routing.sealed" if cell.envelope is Envelope.SEALED else f"routing.{cell.traffic.name.lower()}"
+        return _deliver(ground, cell, standing.good, Fall.NOT_A_FALL, rule)
     device = cell.submission is Submission.DEVICE_SESSION
     accepted = cell.answer in (policy.consent.device_session if device else policy.consent.tenant_api)
-    if candidates and accepted and not made_up:
-        return _deliver(ground, cell, candidates, Fall.CONSENTED, f"consent.{cell.submission.value}")
-    if allowed is not None:
-        return _deliver(ground, cell, [allowed.channel], Fall.POLICY_ALLOWED, f"allow.{allowed.id}")
-    return _respond(ground, cell, candidates, paths, floors)
+    if standing.candidates and accepted and cell.cause is not Cause.UNAUTHENTICATED_FAILURE:
+        rule = "consent.device_session" if device else "consent.tenant_api"
+        return _deliver(ground, cell, standing.candidates, Fall.CONSENTED, rule)
+    for allowed in policy.allow:
+        if _applies(allowed, cell, standing):
+            return _deliver(ground, cell, [allowed.channel], Fall.POLICY_ALLOWED, f"allow.{allowed.id}")
+    return _respond(ground, cell, standing)
 
 
-def _applies(rule: AllowedFall, cell: Cell, floors: tuple[Protection, ...], candidates: list[Channel]) -> bool:
+def _applies(rule: AllowedFall, cell: Cell, standing: Standing) -> bool:
     return (
         rule.traffic is cell.traffic
         and cell.cause in rule.causes
-        and all(floor in rule.floors for floor in floors)
-        and rule.channel in candidates
+        and all(floor in rule.floors for floor in standing.floors)
+        and rule.channel in standing.listed
     )
 
 
-def _respond(
-    ground: Ground, cell: Cell, candidates: list[Channel], paths: Paths, floors: tuple[Protection, ...]
-) -> Decision:
+def _respond(ground: Ground, cell: Cell, standing: Standing) -> Decision:
     """Nothing permitted gets the message through: ask, hold or refuse, as file, sender and face have it."""
     fallback = ground.policy.fallback
     # For a sealed body, a readable channel is an offer only: the device would make the clear copy, as new traffic.
-    offered = candidates
+    offered = standing.candidates
     if not offered and cell.envelope is Envelope.SEALED:
-        offered = [channel for channel in cell.ways.channels if channel in paths]
-    word = _situation(cell, candidates, offered, paths, floors)
+        offered = [channel for channel in cell.ways.channels if channel in standing.paths]
+    word = _situation(cell, offered, standing)
     response: FallResponse = getattr(fallback, word)
     rule = f"fallback.{word}"
     refusal = _CAUSE_REFUSALS[cell.cause]
@@ -142,7 +172,7 @@ def _respond(
         refusal = Refusal.NO_ROUTE if word == "no_route" else Refusal.SECURE_PATH_MISSING
     if response is FallResponse.DELIVER and offered:
         return _deliver(ground, cell, offered, Fall.NOT_A_FALL, rule)
-    if response is FallResponse.ASK and cell.answer is not Answer.NONE and not candidates:
+    if response is FallResponse.ASK and cell.answer is not Answer.NONE and not standing.candidates:
         response = FallResponse.HOLD  # answered already: the device's clear copy is on its way, or never comes
     if response is FallResponse.ASK:
         if cell.wish is Wish.ASK_IMPOSSIBLE:
@@ -156,19 +186,18 @@ def _respond(
     return _stay(ground, cell, Action.HOLD, refusal, rule)
 
 
-def _situation(
-    cell: Cell, candidates: list[Channel], offered: list[Channel], paths: Paths, floors: tuple[Protection, ...]
-) -> str:
+def _situation(cell: Cell, offered: list[Channel], standing: Standing) -> str:
     """Which word of the table ``fallback`` is asked."""
     if cell.cause is Cause.UNAUTHENTICATED_FAILURE:
         return "unauthenticated_failure"
     if not offered:
         return "no_route"
-    if any(floor in _SIDEWAYS for floor in floors) and any(paths[channel] in _SIDEWAYS for channel in candidates):
+    between = any(floor in _SIDEWAYS for floor in standing.floors)
+    if between and any(standing.paths[channel] in _SIDEWAYS for channel in standing.candidates):
         return "sideways"
     if cell.cause is not Cause.NONE:
         return cell.cause.name.lower()
-    return "sender_choice" if candidates else "unexplained"
+    return "sender_choice" if standing.candidates else "unexplained"
 
 
 def _deliver(ground: Ground, cell: Cell, channels: list[Channel], fall: Fall, rule: str) -> Decision:

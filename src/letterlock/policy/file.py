@@ -120,7 +120,7 @@ def _place(path: str, lines: dict[str, int]) -> Place:
     where = path
     while where not in lines and where:
         where = where.rpartition("[" if where.endswith("]") else ".")[0]
-    return Place(path or "the file", lines.get(where, 0))
+    return Place(path or "the file", lines.get(where, lines.get(f"{path}[0]", 0)))
 
 
 def _check_version(tree: Tree, lines: dict[str, int]) -> None:

@@ -53,9 +53,10 @@ class Guard:
 
 @dataclass(frozen=True, slots=True)
 class PathGuard(Guard):
-    """An invariant about where a message may go: asked of every cell."""
+    """An invariant about where a message may go: asked of every cell of the envelopes that it is about."""
 
     holds: Callable[[Ground, Cell, Decision], bool]
+    about: tuple[Envelope, ...] = tuple(Envelope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,22 +77,16 @@ def _falls(ground: Ground, cell: Cell, decision: Decision) -> bool:
     return any(not permits(floor, path) for floor in ground.floors(cell) for path in paths)
 
 
-def _contradiction(_: Ground, cell: Cell, decision: Decision) -> bool:
-    return cell.envelope is not Envelope.CONTRADICTION or (
-        decision.action is Action.REFUSE and decision.refusal is Refusal.CLAIM_CONTRADICTS_BODY
-    )
+def _contradiction(_: Ground, __: Cell, decision: Decision) -> bool:
+    return decision.action is Action.REFUSE and decision.refusal is Refusal.CLAIM_CONTRADICTS_BODY
 
 
-def _stray(_: Ground, cell: Cell, decision: Decision) -> bool:
-    return cell.envelope not in _STRAY or decision.action in _SET_ASIDE
+def _stray(_: Ground, __: Cell, decision: Decision) -> bool:
+    return decision.action in _SET_ASIDE
 
 
 def _sealed(ground: Ground, cell: Cell, decision: Decision) -> bool:
-    return (
-        cell.envelope is not Envelope.SEALED
-        or not decision.channels
-        or all(path not in READABLE for path in _path(ground, cell, decision))
-    )
+    return not decision.channels or all(path not in READABLE for path in _path(ground, cell, decision))
 
 
 def _no_silent_fall(ground: Ground, cell: Cell, decision: Decision) -> bool:
@@ -133,9 +128,7 @@ def _made_up(ground: Ground, cell: Cell, decision: Decision) -> bool:
 
 
 def _unexplained(ground: Ground, cell: Cell, decision: Decision) -> bool:
-    if cell.envelope is not Envelope.SEALED or cell.cause is not Cause.NONE:
-        return True
-    return all(ground.sealed[channel] not in READABLE for channel in decision.offered)
+    return cell.cause is not Cause.NONE or all(ground.sealed[channel] not in READABLE for channel in decision.offered)
 
 
 def _asks(_: Ground, cell: Cell, decision: Decision) -> bool:
@@ -207,9 +200,21 @@ def _whole(_: Ground, cell: Cell, decision: Decision) -> bool:
 
 
 PATH_GUARDS: Final = (
-    PathGuard("contradiction_is_refused", "a readable body with an E2EE claim is refused", _contradiction),
-    PathGuard("bad_claims_go_nowhere", "what claims E2EE without standing is set apart or refused, never sent", _stray),
-    PathGuard("sealed_never_to_a_reader", "a sealed body never takes a path on which somebody reads", _sealed),
+    PathGuard(
+        "contradiction_is_refused",
+        "a readable body with an E2EE claim is refused",
+        _contradiction,
+        (Envelope.CONTRADICTION,),
+    ),
+    PathGuard(
+        "bad_claims_go_nowhere", "what claims E2EE without standing is set apart or refused, never sent", _stray, _STRAY
+    ),
+    PathGuard(
+        "sealed_never_to_a_reader",
+        "a sealed body never takes a path on which somebody reads",
+        _sealed,
+        (Envelope.SEALED,),
+    ),
     PathGuard("no_silent_fall", "no fall, sideways included, without consent or a written rule", _no_silent_fall),
     PathGuard("consent_is_an_answer", "a consented fall has an answer, for a device its own signature", _consent),
     PathGuard("allowed_falls_are_written", "a fall allowed by policy follows a written rule with its reason", _allowed),
@@ -223,6 +228,7 @@ PATH_GUARDS: Final = (
         "silence_opens_nothing",
         "a secure path that is missing without a reason never puts a clear path on offer",
         _unexplained,
+        (Envelope.SEALED,),
     ),
     PathGuard("asks_only_who_can_answer", "nobody is asked who cannot answer or does not want to be", _asks),
     PathGuard("no_hold_against_the_sender", "what the sender wants refused is not held", _sender),

@@ -9,7 +9,7 @@ from letterlock.policy.decision import Decision
 from letterlock.policy.errors import Place, PolicyError, PolicyReason
 from letterlock.policy.evaluate import Ground, evaluate
 from letterlock.policy.explain import Explanation, explain
-from letterlock.policy.facts import CELLS, Cell, Facts, cells
+from letterlock.policy.facts import CELLS, Cell, Envelope, Facts, cells
 from letterlock.policy.file import digest, read_policy
 from letterlock.policy.guards import HANDLING_GUARDS, PATH_GUARDS, Guard
 from letterlock.policy.schema import Policy
@@ -66,13 +66,14 @@ def prove(source: str | bytes, rows: Iterable[CapabilityRow]) -> ProvenPolicy:
     ground = Ground.of(policy, listed)
     table: list[Decision] = []
     handled: set[tuple[str, int]] = set()
+    asked = {one.name: tuple(guard for guard in PATH_GUARDS if one in guard.about) for one in Envelope}
     for cell in cells():
         decision = evaluate(ground, cell)
-        for guard in PATH_GUARDS:
+        for guard in asked[cell.envelope.name]:
             if not guard.holds(ground, cell, decision):
                 raise _broken(guard, cell, decision)
         # The same envelope with the same decision (one object in `ground.made`) is handled the same way.
-        seen = (cell.envelope.value, id(decision))
+        seen = (cell.envelope.name, id(decision))
         if seen not in handled:
             handled.add(seen)
             for handling in HANDLING_GUARDS:
