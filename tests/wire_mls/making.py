@@ -1,9 +1,11 @@
 """Hand-made inputs for the tests of this room."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
+from letterlock.model.errors import LetterlockError
 from letterlock.wire.mls.codec import Writer
 
 KINDS = (
@@ -56,3 +58,15 @@ def mutate(data: bytes, rng: Random) -> bytes:
 def random_body(rng: Random) -> bytes:
     """Mostly short, sometimes as long as a real message."""
     return rng.randbytes(rng.randrange(rng.choice((4, 16, 64, 400))))
+
+
+def check_total(parser: Callable[[bytes], object], error: type[LetterlockError], data: bytes) -> bool:
+    """Whether ``data`` was taken. Anything but a value or the typed error, alone, fails the test."""
+    try:
+        parser(data)
+    except error as caught:
+        # An error that carries another one could carry the input with it.
+        if caught.__context__ is not None:
+            raise AssertionError("a refusal carries another exception") from None
+        return False
+    return True

@@ -65,8 +65,17 @@ def test_rcc16_refusals() -> None:
 
 @pytest.mark.parametrize(
     "aad",
-    [Rcc16Aad("", 1), Rcc16Aad("a b", 1), Rcc16Aad("é", 1), Rcc16Aad("m" * 129, 1), Rcc16Aad("a\r\n", 1)]
-    + [Rcc16Aad(MX, -1), Rcc16Aad(MX, 2**32), Rcc16Aad(MX, 1, b"\x00x"), Rcc16Aad(MX, 1, b"r" * 1025)],
+    [
+        Rcc16Aad("", 1),
+        Rcc16Aad("a b", 1),
+        Rcc16Aad("é", 1),
+        Rcc16Aad("m" * 129, 1),
+        Rcc16Aad("a\r\n", 1),
+        Rcc16Aad(MX, -1),
+        Rcc16Aad(MX, 2**32),
+        Rcc16Aad(MX, 1, b"\x00x"),
+        Rcc16Aad(MX, 1, b"r" * 1025),
+    ],
 )
 def test_what_could_not_be_read_is_not_written(aad: Rcc16Aad) -> None:
     with pytest.raises(FramingError):

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def test_every_official_key_package_is_read_and_its_signatures_hold(vectors: Pat
         suites.add(info.suite)
         assert info.credential_type is CredentialType.BASIC
         assert info.identity == b"Alice"
-        assert (info.not_before, info.not_after) == (1_678_279_716, 1_685_537_316) or info.not_before < info.not_after
+        assert info.not_before < info.not_after
         assert not info.last_resort
         assert len(info.ref) == 32
     assert suites == {
@@ -59,8 +60,6 @@ def test_every_official_key_package_is_read_and_its_signatures_hold(vectors: Pat
 
 def test_the_official_welcome_names_the_official_key_package(vectors: Path) -> None:
     """welcome.json pairs a key package with the Welcome that was made for it, in all seven suites."""
-    import json
-
     cases = json.loads((vectors / "mls" / "welcome.json").read_text())
     suites = set()
     for case in cases:
