@@ -70,6 +70,31 @@ def test_the_official_welcome_names_the_official_key_package(vectors: Path) -> N
     assert suites == set(CipherSuite)
 
 
+def test_live_sessions_of_another_implementation_in_all_suites(vectors: Path) -> None:
+    """passive-client-welcome.json: real key packages and the Welcomes that were made for them."""
+    cases = json.loads((vectors / "mls" / "passive-client-welcome.json").read_text())
+    suites = set()
+    for case in cases:
+        info = parse_key_package(bytes.fromhex(case["key_package"]))
+        check_key_package(info)
+        assert info.ref in parse_welcome(bytes.fromhex(case["welcome"])).key_package_refs
+        suites.add(info.suite)
+    assert len(cases) == 56
+    assert suites == set(CipherSuite)
+
+
+def test_protected_messages_in_all_suites(vectors: Path) -> None:
+    cases = json.loads((vectors / "mls" / "message-protection.json").read_text())
+    assert {case["cipher_suite"] for case in cases} == set(range(1, 8))
+    for case in cases:
+        for kind in SealedKind:
+            name = {"private": "priv", "public": "pub"}.get(kind.value.partition("_")[0])
+            if name is not None:
+                body = parse(bytes.fromhex(case[f"{kind.value.partition('_')[2]}_{name}"]))
+                assert (body.kind, body.group_id) == (kind, bytes.fromhex(case["group_id"]))
+                assert body.epoch == case["epoch"]
+
+
 def test_parts_are_read_to_their_last_byte(vectors: Path) -> None:
     for entry in load_messages(vectors):
         for data, read in (
@@ -269,8 +294,8 @@ def test_key_packages_welcomes_and_commits_made_by_a_real_engine(tmp_path: Path)
     assert {proposal.key_package.encoded for proposal in added} == {package[4:] for package in packages}
     assert parse(bundle.commit).kind is SealedKind.PUBLIC_COMMIT
 
-    info = parse_group_info(bundle.group_info)
-    assert (info.group_id, info.epoch) == (b"a group", 1)
+    group_info = parse_group_info(bundle.group_info)
+    assert (group_info.group_id, group_info.epoch) == (b"a group", 1)
     sealed = group.encrypt_application_message(b"hello")
     assert sealed[0] == rine_mls.APP_MESSAGE_TAG
     body = parse(sealed[1:])

@@ -58,7 +58,7 @@ AAD_SEEDS = [build_rcc16_aad(Rcc16Aad("Mx1", 3)), build_letterlock_aad(Letterloc
 def test_a_million_inputs(
     parser: Parser, error: type[LetterlockError], names: tuple[str, ...], seeds: list[bytes], vectors: Path
 ) -> None:
-    rng = Random(f"a million for {parser.__module__}.{parser.__name__}")  # type: ignore[attr-defined]
+    rng = Random(f"a million for {parser.__module__}.{parser.__name__}")
     valid = [*seeds, *(entry[name] for entry in load_messages(vectors) for name in names)]
     made_up = changed = 0
     for _ in range(INPUTS // 2):

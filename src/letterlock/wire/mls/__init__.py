@@ -11,9 +11,9 @@ from letterlock.wire.mls.aad import (
 from letterlock.wire.mls.errors import FramingError, FramingReason, SignatureError, SignatureReason
 from letterlock.wire.mls.framing import MAX_GROUP_MESSAGE, MAX_MESSAGE, parse
 from letterlock.wire.mls.inspect import (
-    GroupInfoInfo,
     KeyPackageInfo,
     PublicCommitInfo,
+    PublishedGroupInfo,
     WelcomeInfo,
     parse_group_info,
     parse_key_package,
@@ -33,10 +33,10 @@ __all__ = [
     "CredentialType",
     "FramingError",
     "FramingReason",
-    "GroupInfoInfo",
     "KeyPackageInfo",
     "LetterlockAad",
     "PublicCommitInfo",
+    "PublishedGroupInfo",
     "Rcc16Aad",
     "Sender",
     "SenderKind",

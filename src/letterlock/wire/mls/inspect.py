@@ -89,7 +89,7 @@ class PublicCommitInfo:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class GroupInfoInfo:
+class PublishedGroupInfo:
     """A published GroupInfo: ``context_extensions`` are the group's, ``extensions`` the GroupInfo's own."""
 
     suite: int
@@ -101,7 +101,7 @@ class GroupInfoInfo:
     signer: int
 
     def __repr__(self) -> str:
-        return f"<GroupInfoInfo epoch {self.epoch}>"
+        return f"<PublishedGroupInfo epoch {self.epoch}>"
 
 
 def _open(data: bytes, wire_format: int, limit: int) -> Reader:
@@ -189,7 +189,7 @@ def parse_public_commit(data: bytes, *, limit: int = MAX_GROUP_MESSAGE) -> Publi
     )
 
 
-def parse_group_info(data: bytes, *, limit: int = MAX_GROUP_MESSAGE) -> GroupInfoInfo:
+def parse_group_info(data: bytes, *, limit: int = MAX_GROUP_MESSAGE) -> PublishedGroupInfo:
     """Reads an MLSMessage that holds a GroupInfo in clear. Its signature is not checked.
 
     Raises:
@@ -199,7 +199,7 @@ def parse_group_info(data: bytes, *, limit: int = MAX_GROUP_MESSAGE) -> GroupInf
     info = read_group_info(reader)
     reader.finish()
     context = info.context
-    return GroupInfoInfo(
+    return PublishedGroupInfo(
         context.suite,
         context.group_id,
         context.epoch,
