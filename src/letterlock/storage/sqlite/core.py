@@ -14,7 +14,7 @@ from letterlock.storage.errors import CommitRefused, StorageError, StorageReason
 from letterlock.storage.sqlite import state as writer_state
 from letterlock.storage.sqlite.connection import open_writer, storage_errors
 from letterlock.storage.sqlite.hot import HotBatch
-from letterlock.storage.sqlite.ledger_rows import integrate
+from letterlock.storage.sqlite.ledger_rows import grow
 from letterlock.storage.sqlite.transaction import Transaction
 
 Command = Any
@@ -49,7 +49,7 @@ class StoreCore:
     @property
     def tree_size(self) -> int:
         """How many entries the ledger has; all of them durable."""
-        return self._state.frontier.size
+        return self._state.tree.size
 
     @property
     def wal_bytes(self) -> int:
@@ -84,7 +84,7 @@ class StoreCore:
     def _apply(self, commands: Sequence[Command]) -> list[Outcome]:
         db = self._db
         db.execute("BEGIN IMMEDIATE").fetchall()
-        tx = Transaction(db, self._state, os.urandom(SEED_SIZE), self._clock.now_ms())
+        tx = Transaction(db, self._state, os.urandom(SEED_SIZE), self._clock.now_ms(), self.purge_after_ms)
         hot = HotBatch(tx, [c for c in commands if type(c) is AcceptSealed])
         outcomes: list[Outcome] = []
         for command in commands:
@@ -98,10 +98,11 @@ class StoreCore:
                     outcomes.append(refusal)
             else:
                 outcomes.append(self._run(tx, self._handlers[kind], command))
-        hot.write(self.purge_after_ms)
+        hot.write()
         self._record(tx)
-        integrate(db, self._state.frontier, tx.entries)
+        tree = grow(db, self._state.tree, tx.entries)
         db.execute("COMMIT").fetchall()
+        self._state.tree = tree
         return outcomes
 
     def _run(self, tx: Transaction, handler: Handler, command: Command) -> Outcome:

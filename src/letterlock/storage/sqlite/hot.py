@@ -144,10 +144,10 @@ class HotBatch:
         mailbox.acked = command.applied
         return Acked(command.mailbox, command.applied, command.applied - since)
 
-    def write(self, purge_after_ms: int) -> None:
+    def write(self) -> None:
         """Acknowledgements first (their rows are older), then the accepted messages."""
         if self._acks:
-            self._write_acks(purge_after_ms)
+            self._write_acks()
         if self._messages:
             db = self._tx.db
             entry = self._tx.first_entry + len(self._tx.entries)
@@ -157,7 +157,7 @@ class HotBatch:
             db.executemany(_INSERT_BODY, self._bodies)
             db.executemany(_INSERT_ITEM, self._items)
 
-    def _write_acks(self, purge_after_ms: int) -> None:
+    def _write_acks(self) -> None:
         tx, db = self._tx, self._tx.db
         done: Counter[int] = Counter()
         for number, (since, applied) in self._acks.items():
@@ -187,7 +187,7 @@ class HotBatch:
         by_times: dict[int, list[int]] = defaultdict(list)
         for message, times in done.items():
             by_times[times].append(message)
-        purge_ms = tx.now_ms + purge_after_ms
+        purge_ms = tx.now_ms + tx.purge_after_ms
         waiting, delivered = int(MessageState.ACCEPTED), int(MessageState.DELIVERED)
         for times, messages in by_times.items():
             db.execute(

@@ -1,55 +1,63 @@
-"""The ledger's rows: entries, full tiles and the head, in the transaction of what they record."""
+"""The ledger's rows: written in the transaction of what they record, read for proofs and signing."""
 
 from collections.abc import Sequence
 
 import apsw
 
-from letterlock.wire.tlog.hashes import HASH_SIZE, Frontier, leaf_hash, next_level
-from letterlock.wire.tlog.tiles import TILE_WIDTH
+from letterlock.ledger.appender import restore_state
+from letterlock.storage.sqlite.rows import first, rows, run
+from letterlock.wire.tlog.growth import TreeState, integrate
+from letterlock.wire.tlog.hashes import pack_peaks
 
 
-def integrate(db: apsw.Connection, frontier: Frontier, entries: Sequence[bytes]) -> None:
-    """Appends entries, moves the frontier on, and writes the tiles that have become full."""
+class LedgerRows:
+    """What is committed, as :class:`letterlock.ledger.ports.LedgerReads`."""
+
+    def __init__(self, db: apsw.Connection) -> None:
+        self._db = db
+
+    def head(self) -> tuple[int, bytes]:
+        """Size and packed peaks of the last commit."""
+        size, peaks = rows(self._db, "SELECT size, peaks FROM ledger_head")[0]
+        return size, peaks
+
+    def entries(self, first: int, last: int) -> Sequence[bytes]:
+        """Entries ``first`` to ``last - 1``."""
+        found = rows(self._db, "SELECT d FROM ledger_entry WHERE i >= ? AND i < ? ORDER BY i", (first, last))
+        return [d for (d,) in found]
+
+    def full_tile(self, level: int, index: int) -> bytes | None:
+        """A full tile."""
+        found = first(self._db, "SELECT d FROM ledger_tile WHERE l=? AND n=?", (level, index))
+        return None if found is None else found[0]
+
+    def last_checkpoint(self) -> bytes | None:
+        """The signed note of the greatest size."""
+        found = first(self._db, "SELECT note FROM ledger_checkpoint ORDER BY size DESC LIMIT 1")
+        return None if found is None else found[0]
+
+
+def restore(db: apsw.Connection) -> TreeState:
+    """The log's state, checked against its rows.
+
+    Raises:
+        LedgerError: rows are missing, or do not lead to the stored head.
+    """
+    return restore_state(LedgerRows(db))
+
+
+def grow(db: apsw.Connection, tree: TreeState, entries: Sequence[bytes]) -> TreeState:
+    """Writes new entries, the tiles that become full and the head; gives the state to adopt after the commit."""
     if not entries:
-        return
-    first = frontier.size
-    db.executemany("INSERT INTO ledger_entry (i, d) VALUES (?,?)", list(enumerate(entries, first)))
-    for entry in entries:
-        frontier.push(leaf_hash(entry))
-    _write_tiles(db, first, frontier.size)
-    db.execute(
-        "UPDATE ledger_head SET size=?, peaks=? WHERE one=1", (frontier.size, b"".join(frontier.peaks))
-    ).fetchall()
+        return tree
+    step = integrate(tree, entries)
+    db.executemany("INSERT INTO ledger_entry (i, d) VALUES (?,?)", list(enumerate(entries, step.first)))
+    for tile in step.tiles:
+        run(db, "INSERT INTO ledger_tile (l, n, d) VALUES (?,?,?)", (tile.level, tile.index, tile.data))
+    run(db, "UPDATE ledger_head SET size=?, peaks=? WHERE one=1", (step.state.size, pack_peaks(step.state.peaks)))
+    return step.state
 
 
-def _write_tiles(db: apsw.Connection, before: int, size: int) -> None:
-    level = 0
-    low, high = before // TILE_WIDTH, size // TILE_WIDTH
-    while low < high:
-        for index in range(low, high):
-            db.execute(
-                "INSERT INTO ledger_tile (l, n, d) VALUES (?,?,?)", (level, index, _tile(db, level, index))
-            ).fetchall()
-        level += 1
-        low, high = low // TILE_WIDTH, high // TILE_WIDTH
-
-
-def _tile(db: apsw.Connection, level: int, index: int) -> bytes:
-    first = index * TILE_WIDTH
-    if level == 0:
-        rows = db.execute(
-            "SELECT d FROM ledger_entry WHERE i BETWEEN ? AND ? ORDER BY i", (first, first + TILE_WIDTH - 1)
-        )
-        return b"".join(leaf_hash(d) for (d,) in rows)
-    rows = db.execute(
-        "SELECT d FROM ledger_tile WHERE l=? AND n BETWEEN ? AND ? ORDER BY n",
-        (level - 1, first, first + TILE_WIDTH - 1),
-    )
-    return b"".join(_fold(d) for (d,) in rows)
-
-
-def _fold(tile: bytes) -> bytes:
-    row = [tile[at : at + HASH_SIZE] for at in range(0, len(tile), HASH_SIZE)]
-    while len(row) > 1:
-        row = next_level(row)
-    return row[0]
+def save_checkpoint(db: apsw.Connection, size: int, note: bytes) -> None:
+    """Adds a signed note; the same again is harmless."""
+    run(db, "INSERT OR IGNORE INTO ledger_checkpoint (size, note) VALUES (?,?)", (size, note))

@@ -7,8 +7,9 @@ import apsw
 
 from letterlock.model.errors import Fact
 from letterlock.storage.errors import CommitReason, CommitRefused
+from letterlock.storage.sqlite import ledger_rows
 from letterlock.storage.sqlite.rows import first, rows, run
-from letterlock.wire.tlog.hashes import Frontier, unpack_peaks
+from letterlock.wire.tlog.growth import TreeState
 
 SEQ_BLOCK: Final = 65_536
 """Message numbers are reserved in blocks, so that a purged number is never used again and no commit pays for it."""
@@ -40,7 +41,7 @@ class Group:
 class WriterState:
     """Everything here mirrors committed rows; after a failed transaction it is thrown away and loaded again."""
 
-    frontier: Frontier
+    tree: TreeState
     next_seq: int
     seq_limit: int
     policy_version: int
@@ -100,9 +101,8 @@ class WriterState:
 def load(db: apsw.Connection) -> WriterState:
     """The writer's memory, from rows."""
     counters: dict[str, int] = dict(rows(db, "SELECT name, value FROM counter"))
-    size, peaks = rows(db, "SELECT size, peaks FROM ledger_head")[0]
     return WriterState(
-        frontier=Frontier.restore(size, unpack_peaks(peaks)),
+        tree=ledger_rows.restore(db),
         next_seq=counters["message_seq"],
         seq_limit=counters["message_seq"],
         policy_version=counters["policy_version"],

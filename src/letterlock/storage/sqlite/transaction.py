@@ -25,18 +25,21 @@ class Transaction:
         "entries",
         "first_entry",
         "now_ms",
+        "purge_after_ms",
         "records",
         "seed",
         "state",
         "unplaced",
     )
 
-    def __init__(self, db: apsw.Connection, state: WriterState, seed: bytes, now_ms: int) -> None:
+    def __init__(self, db: apsw.Connection, state: WriterState, seed: bytes, now_ms: int, purge_after_ms: int) -> None:
         self.db = db
         self.state = state
         self.seed = seed
         self.now_ms = now_ms
-        self.first_entry = state.frontier.size
+        self.purge_after_ms = purge_after_ms
+        """How long after its end a message's row stays."""
+        self.first_entry = state.tree.size
         self.entries: list[bytes] = []
         self.records = BatchBuilder()
         self.unplaced: list[int] = []

@@ -34,14 +34,29 @@ CREATE TABLE account (
   identity_key BLOB,
   list_version INTEGER NOT NULL DEFAULT 0,
   list_hash BLOB,
-  device_list BLOB,
-  list_entry BLOB,
   created_ms INTEGER NOT NULL,
   PRIMARY KEY (tenant, id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX account_subject ON account(tenant, subject) WHERE subject IS NOT NULL;
+CREATE UNIQUE INDEX account_identity ON account(tenant, identity_key) WHERE identity_key IS NOT NULL;
+
+-- Every version of every account's signed list, and the salt that opens its ledger entry's commitment.
+CREATE TABLE device_list_version (
+  tenant INTEGER NOT NULL,
+  account BLOB NOT NULL,
+  version INTEGER NOT NULL,
+  list_hash BLOB NOT NULL,
+  signed BLOB NOT NULL,
+  leaf_hash BLOB NOT NULL,
+  entry INTEGER NOT NULL,
+  salt BLOB NOT NULL,
+  created_ms INTEGER NOT NULL,
+  PRIMARY KEY (tenant, account, version)
+) STRICT, WITHOUT ROWID;
 
 -- `mailbox` is a small number so that (mailbox, sequence) is one 64-bit row key of mailbox_item.
+-- A row stays when its device is revoked, so that the id never comes back. `state_counter` is the highest that the
+-- device has stated. `lost`: 0 in order, 1 emptied because overfull or overdue, 2 reset and waiting for key packages.
 CREATE TABLE device (
   mailbox INTEGER PRIMARY KEY AUTOINCREMENT CHECK (mailbox < 2147483648),
   tenant INTEGER NOT NULL REFERENCES tenant(no),
@@ -52,10 +67,14 @@ CREATE TABLE device (
   kind TEXT NOT NULL,
   head INTEGER NOT NULL DEFAULT 0,
   acked INTEGER NOT NULL DEFAULT 0,
+  state_counter INTEGER NOT NULL DEFAULT 0,
+  lost INTEGER NOT NULL DEFAULT 0,
   created_ms INTEGER NOT NULL,
   revoked_ms INTEGER
 ) STRICT;
 CREATE UNIQUE INDEX device_id ON device(tenant, id);
+CREATE INDEX device_account ON device(tenant, account);
+CREATE INDEX device_login ON device(id);
 
 CREATE TABLE device_session (
   tenant INTEGER NOT NULL,
@@ -64,6 +83,8 @@ CREATE TABLE device_session (
   expires_ms INTEGER NOT NULL,
   PRIMARY KEY (token_hash)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX device_session_mailbox ON device_session(mailbox, expires_ms);
+CREATE INDEX device_session_expiry ON device_session(expires_ms);
 
 CREATE TABLE key_package (
   no INTEGER PRIMARY KEY,
@@ -76,6 +97,16 @@ CREATE TABLE key_package (
 ) STRICT;
 CREATE UNIQUE INDEX key_package_ref ON key_package(tenant, ref);
 CREATE INDEX key_package_pool ON key_package(mailbox, last_resort, no);
+CREATE INDEX key_package_expiry ON key_package(expires_ms);
+
+-- Hashes of packages that were ever published, until they expire by themselves: none is handed out twice.
+CREATE TABLE published_package (
+  tenant INTEGER NOT NULL,
+  ref BLOB NOT NULL CHECK (length(ref) = 32),
+  expires_ms INTEGER NOT NULL,
+  PRIMARY KEY (tenant, ref)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX published_package_expiry ON published_package(expires_ms);
 
 CREATE TABLE mls_group (
   no INTEGER PRIMARY KEY,
@@ -83,6 +114,9 @@ CREATE TABLE mls_group (
   ref BLOB NOT NULL CHECK (length(ref) = 16),
   group_id BLOB NOT NULL,
   epoch INTEGER NOT NULL,
+  first_epoch INTEGER NOT NULL,
+  creator INTEGER NOT NULL,
+  private_handshakes INTEGER NOT NULL DEFAULT 0,
   log_seq INTEGER NOT NULL,
   log_head BLOB NOT NULL,
   created_ms INTEGER NOT NULL
@@ -96,16 +130,42 @@ CREATE TABLE group_member (
   PRIMARY KEY (group_no, mailbox)
 ) STRICT, WITHOUT ROWID;
 
+CREATE INDEX group_member_mailbox ON group_member(mailbox);
+
+-- Leaves whose device gets nothing any more (revoked, or its mailbox was lost) until a commit removes them.
+CREATE TABLE group_silent (
+  group_no INTEGER NOT NULL REFERENCES mls_group(no),
+  mailbox INTEGER NOT NULL REFERENCES device(mailbox),
+  PRIMARY KEY (group_no, mailbox)
+) STRICT, WITHOUT ROWID;
+
+-- The commits of a group in order. `message` is the number of the message that carries it to mailboxes.
 CREATE TABLE group_log (
   group_no INTEGER NOT NULL REFERENCES mls_group(no),
   seq INTEGER NOT NULL,
   base_epoch INTEGER NOT NULL,
   message_id BLOB NOT NULL,
+  message INTEGER NOT NULL,
+  committer INTEGER NOT NULL,
+  idempotency_key BLOB NOT NULL,
+  request_hash BLOB NOT NULL,
+  record_hash BLOB NOT NULL,
   log_head BLOB NOT NULL,
   sealed BLOB NOT NULL,
   generation INTEGER NOT NULL,
   created_ms INTEGER NOT NULL,
   PRIMARY KEY (group_no, seq)
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX group_log_epoch ON group_log(group_no, base_epoch);
+CREATE UNIQUE INDEX group_log_request ON group_log(group_no, committer, idempotency_key);
+CREATE INDEX group_log_age ON group_log(created_ms);
+
+CREATE TABLE group_change (
+  group_no INTEGER NOT NULL,
+  seq INTEGER NOT NULL,
+  mailbox INTEGER NOT NULL,
+  added INTEGER NOT NULL,
+  PRIMARY KEY (group_no, seq, mailbox)
 ) STRICT, WITHOUT ROWID;
 
 -- One row a message: what happened to it, never what it says.
@@ -156,6 +216,7 @@ CREATE TABLE sealed_body (
   sealed BLOB NOT NULL,
   generation INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX sealed_body_generation ON sealed_body(generation);
 
 -- key = mailbox << 32 | sequence: a mailbox is one range, an acknowledgement one range deletion.
 CREATE TABLE mailbox_item (
@@ -171,6 +232,7 @@ CREATE TABLE shreddable_body (
   wrapped_key BLOB NOT NULL,
   generation INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX shreddable_body_generation ON shreddable_body(generation);
 
 -- A copy of end-to-end encrypted content beyond delivery: only under a consent, and still sealed.
 CREATE TABLE kept_copy (
@@ -193,6 +255,7 @@ CREATE TABLE outbox (
   lease_until_ms INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX outbox_due ON outbox(channel, due_ms);
+CREATE INDEX outbox_generation ON outbox(generation);
 
 CREATE TABLE remote_part (
   route INTEGER NOT NULL,
@@ -287,3 +350,4 @@ CREATE TABLE record_batch (
   records BLOB NOT NULL,
   expires_ms INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX record_batch_expiry ON record_batch(expires_ms);

@@ -1,0 +1,235 @@
+"""Settings: one closed schema. An unknown key is an error, a secret is a reference, defaults are the strict ones.
+
+A secret is never written into the file: ``env:NAME`` takes an environment variable, ``file:/path`` the first line of
+a file that only its owner can read.
+"""
+
+import ipaddress
+import os
+import stat
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+import msgspec
+
+from letterlock.model.errors import Fault, OperationError, Reason
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+MAX_SECRET: Final = 4096
+
+
+class SettingsReason(Reason):
+    """Why the settings were refused."""
+
+    NOT_FOUND = "settings_file_not_found"
+    NOT_TOML = "settings_file_is_not_toml"
+    INVALID = "settings_invalid"
+    SECRET_INLINE = "secret_must_be_a_reference"  # noqa: S105 - the code of a reason
+    SECRET_MISSING = "secret_reference_leads_nowhere"  # noqa: S105 - the code of a reason
+    SECRET_READABLE = "secret_file_readable_by_others"  # noqa: S105 - the code of a reason
+    TLS_REQUIRED = "tls_required_beyond_loopback"
+    FILE_KEYSTORE_REFUSED = "file_key_store_is_for_dev_alone"
+
+
+class SettingsError(OperationError[SettingsReason]):
+    """The gateway does not start with these settings.
+
+    ``hint`` says where and what, in our own words and key names; values are never repeated.
+    """
+
+    fault: ClassVar[Fault] = Fault.LOCAL
+
+    def __init__(self, reason: SettingsReason, hint: str = "") -> None:
+        super().__init__(reason)
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.reason.text}: {self.hint}" if self.hint else self.reason.text
+
+
+class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the gateway listens."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8480
+    tls_certificate: str = ""
+    tls_key: str = ""
+    tls_minimum: Literal["1.2", "1.3"] = "1.3"
+
+
+class Store(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where data lies and how long it stays."""
+
+    folder: str = "letterlock-data"
+    purge_every_s: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 30
+    metadata_after_delivery_minutes: Annotated[int, msgspec.Meta(ge=1, le=10080)] = 10
+
+
+class KeyStoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Who holds the keys. ``file`` is for the environment ``dev`` alone."""
+
+    driver: Literal["file"] = "file"
+    passphrase: str = ""
+    """A reference; empty: a root key file beside the store."""
+
+
+class PolicySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What policy runs: a profile that is shipped, or a file."""
+
+    profile: Name = "standard"
+    file: str = ""
+
+
+class Ledger(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The transparency log."""
+
+    origin: Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[^\s+]+$")] = "letterlock.local/ledger"
+    sign_every_ms: Annotated[int, msgspec.Meta(ge=100, le=60_000)] = 1000
+    head_file: str = ""
+    """The second place for signed heads; empty: beside the store, which is shown as such."""
+
+
+class MlsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which MLS cipher suites key packages may have (RFC 9420, section 17.1)."""
+
+    suites: tuple[Annotated[int, msgspec.Meta(ge=1, le=65535)], ...] = (1,)
+
+
+class Sms(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The way out over SMPP 3.4. Without hosts there is no SMS route."""
+
+    hosts: tuple[str, ...] = ()
+    system_id: str = ""
+    password: str = ""
+    """A reference."""
+    sender: str = ""
+    window: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 10
+    tls: bool = True
+    """Plain SMPP is accepted only towards loopback."""
+    tls_ca: str = ""
+    enquire_link_s: Annotated[int, msgspec.Meta(ge=1, le=600)] = 30
+
+
+class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Events, not content."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """All settings."""
+
+    environment: Name = "dev"
+    server: Server = Server()
+    store: Store = Store()
+    keystore: KeyStoreSettings = KeyStoreSettings()
+    policy: PolicySettings = PolicySettings()
+    ledger: Ledger = Ledger()
+    mls: MlsSettings = MlsSettings()
+    sms: Sms = Sms()
+    log: Log = Log()
+
+
+_SECRETS: Final = (("keystore", "passphrase"), ("sms", "password"))
+
+
+def load(path: Path | None) -> Settings:
+    """The settings of a file, or the defaults.
+
+    Raises:
+        SettingsError: with the place in the file and what to do.
+    """
+    if path is None:
+        return checked(Settings())
+    try:
+        tree: dict[str, Any] = tomllib.loads(path.read_text())
+    except (FileNotFoundError, PermissionError, IsADirectoryError):
+        raise SettingsError(SettingsReason.NOT_FOUND, "give the path of a readable TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        at = str(error).rpartition("(at ")[2].rstrip(")") if "(at " in str(error) else "see the file"
+        raise SettingsError(SettingsReason.NOT_TOML, at) from None
+    return from_tree(tree)
+
+
+def from_tree(tree: dict[str, Any]) -> Settings:
+    """The settings of a parsed file.
+
+    Raises:
+        SettingsError: an unknown key, a wrong type or value, or a combination that is not safe.
+    """
+    try:
+        return checked(msgspec.convert(tree, Settings))
+    except msgspec.ValidationError as error:
+        raise SettingsError(SettingsReason.INVALID, _own_words(str(error), tree)) from None
+
+
+def checked(settings: Settings) -> Settings:
+    """The same settings, if they are safe together.
+
+    Raises:
+        SettingsError: they are not.
+    """
+    for section, key in _SECRETS:
+        value = getattr(getattr(settings, section), key)
+        if value and not value.startswith(("env:", "file:")):
+            raise SettingsError(SettingsReason.SECRET_INLINE, f"{section}.{key}: write env:NAME or file:/path")
+    server = settings.server
+    if not is_loopback(server.host) and not (server.tls_certificate and server.tls_key):
+        raise SettingsError(SettingsReason.TLS_REQUIRED, "server.host: set server.tls_certificate and server.tls_key")
+    if settings.environment != "dev":
+        raise SettingsError(
+            SettingsReason.FILE_KEYSTORE_REFUSED, "keystore.driver: its keys are in software; only for 'dev'"
+        )
+    if not settings.sms.tls and not all(is_loopback(host.rpartition(":")[0]) for host in settings.sms.hosts):
+        raise SettingsError(SettingsReason.TLS_REQUIRED, "sms.tls: plain SMPP only towards loopback")
+    return settings
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, by its address or the name ``localhost``."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def secret(reference: str) -> bytes:
+    """What a reference leads to.
+
+    Raises:
+        SettingsError: nothing is there, or others can read it.
+    """
+    kind, _, place = reference.partition(":")
+    if kind == "env":
+        value = os.environ.get(place, "")
+        if not value:
+            raise SettingsError(SettingsReason.SECRET_MISSING, "an environment variable that settings name is not set")
+        return value.encode()
+    path = Path(place)
+    try:
+        mode = path.stat().st_mode
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise SettingsError(SettingsReason.SECRET_READABLE, "chmod 600 the file that settings name")
+        found = path.read_bytes()[:MAX_SECRET].split(b"\n", 1)[0]
+    except OSError:
+        raise SettingsError(SettingsReason.SECRET_MISSING, "a file that settings name cannot be read") from None
+    if not found:
+        raise SettingsError(SettingsReason.SECRET_MISSING, "a file that settings name is empty")
+    return found
+
+
+def _own_words(text: str, tree: dict[str, Any]) -> str:
+    """Msgspec's message without the values of the file: only key names, which are no secrets."""
+    what, mark, at = text.partition(" - at `$.")
+    place = at.rstrip("`") if mark else ""
+    if "unknown field" in what:
+        name = what.partition("unknown field `")[2].partition("`")[0]
+        return f"unknown key {place + '.' if place else ''}{name}; see `letterlock config explain --defaults`"
+    del tree
+    if what.startswith("Invalid enum value"):
+        what = "not one of the permitted words"
+    return f"{place or 'the file'}: {what}"

@@ -1,0 +1,62 @@
+"""What the gateway asks the writer for on its own account: purging, key generations, signed heads."""
+
+from msgspec import Struct
+
+from letterlock.custody.sealing import StorageKey
+
+
+class Purge(Struct, frozen=True, gc=False):
+    """Delete what is overdue, at most ``limit`` rows of a kind; ``shard`` says which part of the keys to look at."""
+
+    now_ms: int
+    limit: int
+    shard: int
+
+
+class Purged(Struct, frozen=True, gc=False):
+    """How many rows went.
+
+    Attributes:
+        messages: rows of messages past their time.
+        expired: messages that were given up undelivered.
+        keys: memories of accepted requests.
+        records: batches of ledger records.
+        other: sessions, key packages, receipts without a message, challenges.
+    """
+
+    messages: int
+    expired: int
+    keys: int
+    records: int
+    other: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.messages + self.expired + self.keys + self.records + self.other
+
+
+class CountReferences(Struct, frozen=True, gc=False):
+    """How many rows refer to each storage-key generation."""
+
+
+class Rewrap(Struct, frozen=True):
+    """Move rows from one generation to another, at most ``limit``."""
+
+    source: StorageKey
+    target: StorageKey
+    held: bool
+    limit: int
+
+
+class SaveCheckpoint(Struct, frozen=True, gc=False):
+    """Keep a signed head."""
+
+    size: int
+    note: bytes
+
+
+class RecordEvent(Struct, frozen=True):
+    """Append one ledger entry that goes with no other change."""
+
+    entry: object
