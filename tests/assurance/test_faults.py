@@ -71,7 +71,10 @@ def tables() -> dict[str, tuple[type[Enum], Mapping[Enum, str]]]:
 def test_every_word_is_there_and_short() -> None:
     checked = 0
     assert {"CAUSE", "SAYS", "SCOPE", "ALTERNATIVE", "STATE", "OUTCOME", "REPAIR"} <= set(tables())
-    everything = [*tables().values(), (Indicator, {one: one.text for one in Indicator})]
+    everything: list[tuple[type[Enum], Mapping[Enum, str]]] = [
+        *tables().values(),
+        (Indicator, {one: one.text for one in Indicator}),
+    ]
     for kind, table in everything:
         assert set(table) == set(kind)
         assert len(set(table.values())) == len(table), "two states never read the same"
