@@ -1,0 +1,235 @@
+"""Our signed envelope inside an MLS application message: who wrote it, and receipts, whichever engine opened it.
+
+All numbers big-endian::
+
+    u8 version = 1 | u8 kind | 16 account | 16 device | u64 list version | 32 list hash | u8 length, group id
+    | u64 epoch | 16 message id | u32 length, body | 66 signature
+
+The signature is by the device's envelope key: purpose ``envelope`` for content, ``receipt`` for receipts; audience
+``mls-group``; context over group id, epoch, account, device and list hash; body ``kind || message id ||
+SHA-256(body)``. A receipt's body is ``message id || sender device || SHA-256(content)`` of what it acknowledges.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from enum import IntEnum, unique
+from typing import Final
+
+from letterlock.assurance.device_list import Device as ListedDevice
+from letterlock.client.errors import EnvelopeError, EnvelopeReason
+from letterlock.model.ids import ID_BYTES, AccountId, DeviceId, MessageId, TenantId
+from letterlock.wire.preimage import (
+    HASH_BYTES,
+    Purpose,
+    Scope,
+    Signature,
+    SignatureError,
+    Signer,
+    context_hash,
+    sign,
+    verify,
+)
+
+VERSION: Final = 1
+AUDIENCE: Final = "mls-group"
+MAX_CONTENT: Final = 48 * 1024
+"""Bytes of content: with envelope, padding and MLS framing it stays under the relay's 64 KiB for one message."""
+MAX_GROUP_ID: Final = 255
+_SIGNATURE: Final = 66
+_RECEIPT: Final = 2 * ID_BYTES + HASH_BYTES
+
+
+@unique
+class EnvelopeKind(IntEnum):
+    """What an envelope carries."""
+
+    CONTENT = 1
+    DELIVERED = 2
+    READ = 3
+
+    @property
+    def purpose(self) -> Purpose:
+        """Under which purpose it is signed."""
+        return Purpose.ENVELOPE if self is EnvelopeKind.CONTENT else Purpose.RECEIPT
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What is signed, in words."""
+
+    kind: EnvelopeKind
+    account: AccountId
+    device: DeviceId
+    list_version: int
+    list_hash: bytes = field(repr=False)
+    group_id: bytes = field(repr=False)
+    epoch: int
+    message: MessageId
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SignedEnvelope:
+    """An envelope with its signature, checked or not."""
+
+    content: Envelope
+    signature: Signature = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptBody:
+    """Which message a receipt acknowledges: its id, its sender's device and the digest of its content."""
+
+    message: MessageId
+    sender: DeviceId
+    digest: bytes = field(repr=False)
+
+    def encode(self) -> bytes:
+        """64 bytes."""
+        return self.message.value + self.sender.value + self.digest
+
+    @classmethod
+    def parse(cls, data: bytes) -> "ReceiptBody":
+        """Reads what :meth:`encode` wrote.
+
+        Raises:
+            EnvelopeError: MALFORMED.
+        """
+        if len(data) != _RECEIPT:
+            raise EnvelopeError(EnvelopeReason.MALFORMED, length=len(data))
+        return cls(MessageId(data[:ID_BYTES]), DeviceId(data[ID_BYTES : 2 * ID_BYTES]), data[2 * ID_BYTES :])
+
+
+def digest(body: bytes) -> bytes:
+    """SHA-256 of a content, as signatures and receipts name it."""
+    return hashlib.sha256(body).digest()
+
+
+def seal(envelope: Envelope, tenant: TenantId, environment: str, signer: Signer) -> bytes:
+    """Signs and encodes.
+
+    Raises:
+        EnvelopeError: TOO_LARGE, MALFORMED.
+        PreimageError: the signer is not an envelope key.
+    """
+    if len(envelope.body) > MAX_CONTENT:
+        raise EnvelopeError(EnvelopeReason.TOO_LARGE, length=len(envelope.body), limit=MAX_CONTENT)
+    if not 1 <= len(envelope.group_id) <= MAX_GROUP_ID or len(envelope.list_hash) != HASH_BYTES:
+        raise EnvelopeError(EnvelopeReason.MALFORMED)
+    signature = sign(signer, envelope.kind.purpose, _scope(envelope, tenant, environment), _signed_body(envelope))
+    return b"".join(
+        (
+            bytes((VERSION, envelope.kind)),
+            envelope.account.value,
+            envelope.device.value,
+            envelope.list_version.to_bytes(8),
+            envelope.list_hash,
+            bytes((len(envelope.group_id),)),
+            envelope.group_id,
+            envelope.epoch.to_bytes(8),
+            envelope.message.value,
+            len(envelope.body).to_bytes(4),
+            envelope.body,
+            signature.encode(),
+        )
+    )
+
+
+def parse(data: bytes) -> SignedEnvelope:
+    """Reads an envelope to its last byte, without believing it.
+
+    Raises:
+        EnvelopeError: MALFORMED, UNKNOWN_VERSION, TOO_LARGE.
+    """
+    if not data:
+        raise EnvelopeError(EnvelopeReason.MALFORMED)
+    if data[0] != VERSION:
+        raise EnvelopeError(EnvelopeReason.UNKNOWN_VERSION, version=data[0])
+    if len(data) > MAX_CONTENT + 512:
+        raise EnvelopeError(EnvelopeReason.TOO_LARGE, length=len(data))
+    at = 1
+
+    def take(count: int) -> bytes:
+        nonlocal at
+        end = at + count
+        if end > len(data):
+            raise EnvelopeError(EnvelopeReason.MALFORMED, offset=at)
+        piece, at = data[at:end], end
+        return piece
+
+    try:
+        kind = EnvelopeKind(take(1)[0])
+    except ValueError:
+        raise EnvelopeError(EnvelopeReason.MALFORMED, offset=1) from None
+    account, device = AccountId(take(ID_BYTES)), DeviceId(take(ID_BYTES))
+    version, list_hash = int.from_bytes(take(8)), take(HASH_BYTES)
+    group_id = take(take(1)[0])
+    epoch, message = int.from_bytes(take(8)), MessageId(take(ID_BYTES))
+    body = take(int.from_bytes(take(4)))
+    try:
+        signature = Signature.parse(take(_SIGNATURE))
+    except SignatureError:
+        raise EnvelopeError(EnvelopeReason.BAD_SIGNATURE) from None
+    if at != len(data) or not group_id or len(body) > MAX_CONTENT:
+        raise EnvelopeError(EnvelopeReason.MALFORMED, offset=at)
+    return SignedEnvelope(
+        Envelope(kind, account, device, version, list_hash, group_id, epoch, message, body), signature
+    )
+
+
+def check(
+    signed: SignedEnvelope,
+    entry: ListedDevice,
+    group_id: bytes,
+    epoch: int,
+    leaf_identity: bytes | None,
+    tenant: TenantId,
+    environment: str,
+) -> Envelope:
+    """Believes an envelope, or says why not.
+
+    Args:
+        signed: the envelope.
+        entry: the sender's entry on its account's verified device list.
+        group_id: of the MLS message that it was in.
+        epoch: of that message.
+        leaf_identity: who the engine says sent it; None where the engine cannot say.
+        tenant: where it holds.
+        environment: where it holds.
+
+    Raises:
+        EnvelopeError: ANOTHER_GROUP, SENDER_NOT_LISTED, SENDER_MISMATCH, BAD_SIGNATURE.
+    """
+    content = signed.content
+    if content.group_id != group_id or content.epoch != epoch:
+        raise EnvelopeError(EnvelopeReason.ANOTHER_GROUP, epoch=epoch)
+    if entry.device != content.device:
+        raise EnvelopeError(EnvelopeReason.SENDER_NOT_LISTED)
+    if leaf_identity is not None and leaf_identity != entry.leaf_key:
+        raise EnvelopeError(EnvelopeReason.SENDER_MISMATCH)
+    try:
+        verify(
+            entry.envelope_key,
+            content.kind.purpose,
+            _scope(content, tenant, environment),
+            _signed_body(content),
+            signed.signature,
+        )
+    except SignatureError:
+        raise EnvelopeError(EnvelopeReason.BAD_SIGNATURE) from None
+    return content
+
+
+def _signed_body(envelope: Envelope) -> bytes:
+    return bytes((envelope.kind,)) + envelope.message.value + digest(envelope.body)
+
+
+def _scope(envelope: Envelope, tenant: TenantId, environment: str) -> Scope:
+    context = context_hash(
+        envelope.group_id,
+        envelope.epoch.to_bytes(8),
+        envelope.account.value,
+        envelope.device.value,
+        envelope.list_hash,
+    )
+    return Scope(tenant, environment, AUDIENCE, context)

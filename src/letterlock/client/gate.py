@@ -1,0 +1,142 @@
+"""The gate: what a device refuses before its MLS engine sees it. Pure; each refusal is a typed finding.
+
+An engine follows RFC 9420, and RFC 9420 lets anybody with a GroupInfo join by an external commit and leaves to the
+application whose keys are whose. Here only members commit, proposals stand in the commit itself, and every leaf
+that enters is named by an account-signed device list.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from letterlock.assurance.device_list import Device as ListedDevice
+from letterlock.client.engine import Member
+from letterlock.client.errors import GateError, GateReason
+from letterlock.wire.mls import (
+    CipherSuite,
+    FramingError,
+    KeyPackageInfo,
+    PublicCommitInfo,
+    SenderKind,
+    SignatureError,
+    check_key_package,
+    parse_key_package,
+    parse_public_commit,
+)
+from letterlock.wire.mls.proposals import Add, Proposal, ProposalReference, Remove
+from letterlock.wire.mls.structures import CredentialType, LeafNode
+
+SUITE: Final = CipherSuite(1)
+"""MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519: what every implementation has."""
+
+Listed = Callable[[bytes], bool]
+"""Whether an account-signed device list that this device verified names this leaf key."""
+
+
+def screen_key_package(package: bytes, entry: ListedDevice) -> KeyPackageInfo:
+    """A key package that the relay handed out for one device (A1).
+
+    Raises:
+        GateError: NOT_PARSED, SUITE, LEAF_NOT_LISTED, CREDENTIAL_MISMATCH.
+    """
+    try:
+        info = parse_key_package(package)
+        check_key_package(info)
+    except (FramingError, SignatureError):
+        raise GateError(GateReason.NOT_PARSED) from None
+    if info.suite is not SUITE:
+        raise GateError(GateReason.SUITE, suite=int(info.suite))
+    if info.signature_key != entry.leaf_key:
+        raise GateError(GateReason.LEAF_NOT_LISTED, device=entry.device)
+    _check_credential(info.package.leaf)
+    return info
+
+
+def screen_commit(
+    commit: bytes, group_id: bytes, epoch: int, roster: tuple[Member, ...], listed: Listed
+) -> PublicCommitInfo:
+    """A commit from the mailbox (A2).
+
+    Args:
+        commit: MLSMessage.
+        group_id: of the group in whose name the relay delivered it.
+        epoch: at which this device stands.
+        roster: the members now.
+        listed: see :data:`Listed`.
+
+    Raises:
+        GateError: the reason; the engine must not be called.
+    """
+    try:
+        info = parse_public_commit(commit)
+    except FramingError:
+        raise GateError(GateReason.NOT_PARSED) from None
+    if info.group_id != group_id:
+        raise GateError(GateReason.WRONG_GROUP)
+    if info.epoch != epoch:
+        raise GateError(GateReason.WRONG_EPOCH, own=epoch, shown=info.epoch)
+    if info.external:
+        raise GateError(GateReason.EXTERNAL_COMMIT)
+    sender = next((member for member in roster if member.leaf == info.sender.index), None)
+    if info.sender.kind is not SenderKind.MEMBER or sender is None:
+        raise GateError(GateReason.SENDER_UNKNOWN)
+    for proposal in info.proposals:
+        _screen_proposal(proposal, roster, listed)
+    if info.path is not None:
+        # A path replaces the sender's leaf: it may bring new encryption keys, never another signature key or name.
+        leaf = info.path.leaf
+        _check_credential(leaf)
+        if leaf.credential.identity != sender.identity or leaf.signature_key != (
+            sender.signature_key or sender.identity
+        ):
+            raise GateError(GateReason.LEAF_CHANGED, leaf=sender.leaf)
+    return info
+
+
+def screen_roster(roster: tuple[Member, ...], listed: Listed) -> None:
+    """All members of a group that a welcome leads to.
+
+    Raises:
+        GateError: LEAF_NOT_LISTED, CREDENTIAL_MISMATCH.
+    """
+    for member in roster:
+        if member.signature_key is not None and member.signature_key != member.identity:
+            raise GateError(GateReason.CREDENTIAL_MISMATCH, leaf=member.leaf)
+        if not listed(member.identity):
+            raise GateError(GateReason.LEAF_NOT_LISTED, leaf=member.leaf)
+
+
+def added_leaf_keys(commit: bytes) -> tuple[bytes, ...]:
+    """The leaf keys that a commit would bring in, so that their lists can be fetched before it is screened.
+
+    Raises:
+        GateError: NOT_PARSED.
+    """
+    try:
+        info = parse_public_commit(commit)
+    except FramingError:
+        raise GateError(GateReason.NOT_PARSED) from None
+    return tuple(proposal.key_package.leaf.signature_key for proposal in info.proposals if isinstance(proposal, Add))
+
+
+def _screen_proposal(proposal: Proposal | ProposalReference, roster: tuple[Member, ...], listed: Listed) -> None:
+    if isinstance(proposal, ProposalReference):
+        raise GateError(GateReason.PROPOSAL_BY_REFERENCE)
+    if isinstance(proposal, Add):
+        leaf = proposal.key_package.leaf
+        if proposal.key_package.suite != SUITE:
+            raise GateError(GateReason.SUITE, suite=proposal.key_package.suite)
+        if not listed(leaf.signature_key):
+            raise GateError(GateReason.LEAF_NOT_LISTED)
+        _check_credential(leaf)
+        return
+    if isinstance(proposal, Remove):
+        if all(member.leaf != proposal.removed for member in roster):
+            raise GateError(GateReason.SENDER_UNKNOWN, leaf=proposal.removed)
+        return
+    raise GateError(GateReason.PROPOSAL_KIND)
+
+
+def _check_credential(leaf: LeafNode) -> None:
+    """Engines report members by credential, so it must be the key itself: else a name could be borrowed."""
+    if leaf.credential.kind is not CredentialType.BASIC or leaf.credential.identity != leaf.signature_key:
+        raise GateError(GateReason.CREDENTIAL_MISMATCH)

@@ -1,0 +1,212 @@
+"""What a run of the mailbox does to a device: screened, decrypted, verified, and gathered into one durable step."""
+
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, final
+
+import msgspec
+
+from letterlock.client import envelope as envelopes
+from letterlock.client import events
+from letterlock.client.directory import Directory
+from letterlock.client.engine import Decrypted, EpochAdvanced, MlsEngine
+from letterlock.client.errors import (
+    DeviceError,
+    DeviceReason,
+    EngineError,
+    EngineReason,
+    EnvelopeError,
+    EnvelopeReason,
+    GateError,
+    GateReason,
+)
+from letterlock.client.gate import added_leaf_keys, screen_commit, screen_roster
+from letterlock.client.groups import GROUPS, SEEN, GroupRecord, Outgoing, chain_next
+from letterlock.client.keys import DeviceKeys
+from letterlock.client.relay import MailboxItem
+from letterlock.client.store import Change, DeviceStore
+from letterlock.model.errors import OperationError
+from letterlock.model.ids import GroupRef, MessageId
+from letterlock.wire.stream import ItemKind
+
+_KINDS: Final = {kind.name.lower(): kind for kind in ItemKind}
+
+Hints = Callable[[GroupRef, int | None], Awaitable[None]]
+Seal = Callable[[GroupRecord, envelopes.EnvelopeKind, MessageId, bytes], Outgoing]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One mailbox item, from the stream or over HTTP. ``kind`` is None for one that this version does not know."""
+
+    sequence: int
+    kind: ItemKind | None
+    group: bytes
+    accepted_ms: int
+    body: bytes = field(repr=False)
+
+    @classmethod
+    def of_mailbox(cls, item: MailboxItem) -> "Item":
+        """From the HTTP form; an id that is none names no group of ours."""
+        try:
+            group = GroupRef.parse(item.group).value
+        except ValueError:
+            group = b""
+        return cls(item.sequence, _KINDS.get(item.kind), group, item.accepted_ms, item.body)
+
+
+@final
+class Inbound:
+    """Takes one run. The engine changes as it goes; the caller persists the returned change, or starts over."""
+
+    def __init__(
+        self,
+        engine: MlsEngine,
+        directory: Directory,
+        store: DeviceStore,
+        keys: DeviceKeys,
+        groups: dict[bytes, GroupRecord],
+        hints: Hints,
+        seal: Seal,
+    ) -> None:
+        self._engine: Final = engine
+        self._directory: Final = directory
+        self._store: Final = store
+        self._keys: Final = keys
+        self._hints: Final = hints
+        self._seal: Final = seal
+        self.groups: Final = groups
+        self._events: list[events.DeviceEvent] = []
+        self._put: dict[tuple[str, bytes], bytes] = {}
+        self._outbox: list[bytes] = []
+
+    async def take(self, items: Sequence[Item]) -> Change:
+        """Everything that the run means.
+
+        Raises:
+            DeviceError: MAILBOX_GAP: items are missing; nothing was taken.
+            RelayError: a list that is needed could not be fetched.
+        """
+        cursor = self._store.cursor
+        for item in items:
+            if item.sequence <= cursor:
+                continue
+            if item.sequence != cursor + 1:
+                raise DeviceError(DeviceReason.MAILBOX_GAP, expected=cursor + 1, shown=item.sequence)
+            await self._one(item)
+            cursor = item.sequence
+        put = tuple((place, name, content) for (place, name), content in self._put.items())
+        inbox = tuple(events.encode(event) for event in self._events)
+        return Change(put=put, outbox=tuple(self._outbox), inbox=inbox, cursor=cursor)
+
+    async def _one(self, item: Item) -> None:
+        record = self.groups.get(item.group)
+        if record is not None and record.stopped:
+            return
+        try:
+            if item.kind is ItemKind.WELCOME:
+                await self._welcome(item)
+            elif record is None:
+                raise DeviceError(DeviceReason.UNKNOWN_GROUP)
+            elif item.kind is ItemKind.COMMIT:
+                await self._commit(item, record)
+            elif item.kind is ItemKind.APPLICATION:
+                self._application(item, record)
+            else:
+                raise GateError(GateReason.PROPOSAL_KIND)
+        except (GateError, EngineError, EnvelopeError, DeviceError) as error:
+            self._refused(item, record, error)
+
+    def _refused(
+        self,
+        item: Item,
+        record: GroupRecord | None,
+        error: GateError | EngineError | EnvelopeError | DeviceError,
+    ) -> None:
+        """A commit that cannot be taken stops the group: the device cannot follow, and joins nothing on its own."""
+        stale = isinstance(error, GateError) and error.reason is GateReason.WRONG_EPOCH
+        stops = item.kind is ItemKind.COMMIT and record is not None and not stale
+        operation = item.kind.name.lower() if item.kind is not None else "unknown"
+        self._events.append(events.Finding(item.group, operation, str(error.reason), stopped=stops))
+        if stops and record is not None:
+            self._keep(GroupRecord(record.ref, record.group_id, record.chain, str(error.reason)))
+
+    async def _welcome(self, item: Item) -> None:
+        if item.group in self.groups:
+            raise EngineError(EngineReason.GROUP_EXISTS)
+        joined = self._engine.join(item.body)
+        try:
+            if not all(self._directory.listed(member.identity) for member in joined.roster):
+                await self._hints(GroupRef(item.group), None)
+            screen_roster(joined.roster, self._directory.listed)
+        except OperationError:
+            self._engine.discard(joined.group_id)
+            raise
+        self._engine.confirm(joined.group_id)
+        self._keep(GroupRecord(item.group, joined.group_id, b""))
+        self._events.append(events.GroupJoined(item.group, joined.epoch))
+
+    async def _commit(self, item: Item, record: GroupRecord) -> None:
+        epoch = self._engine.epoch(record.group_id)
+        if not all(map(self._directory.listed, added_leaf_keys(item.body))):
+            await self._hints(GroupRef(item.group), epoch)
+        roster = self._engine.roster(record.group_id)
+        screen_commit(item.body, record.group_id, epoch, roster, self._directory.listed)
+        event = self._engine.process(item.body)
+        assert isinstance(event, EpochAdvanced), "the gate lets only commits through"
+        chain = chain_next(record.chain, epoch, item.body) if record.chain else b""
+        stopped = "" if event.active else str(EngineReason.GROUP_LEFT)
+        self._keep(GroupRecord(record.ref, record.group_id, chain, stopped))
+        self._events.append(events.GroupChanged(item.group, event.epoch, event.active))
+
+    def _application(self, item: Item, record: GroupRecord) -> None:
+        event = self._engine.process(item.body)
+        if not isinstance(event, Decrypted) or event.group_id != record.group_id:
+            raise EngineError(EngineReason.WRONG_KIND)
+        signed = envelopes.parse(event.plaintext)
+        head = self._directory.head(signed.content.account)
+        entry = head.find(signed.content.device) if head else None
+        if entry is None:
+            raise EnvelopeError(EnvelopeReason.SENDER_NOT_LISTED)
+        tenant, environment = self._keys.tenant_id, self._keys.environment
+        content = envelopes.check(
+            signed, entry, event.group_id, event.epoch, event.sender_identity, tenant, environment
+        )
+        seen = content.device.value + content.message.value
+        if (SEEN, seen) in self._put or self._store.get(SEEN, seen) is not None:
+            raise EnvelopeError(EnvelopeReason.REPLAYED)
+        self._put[SEEN, seen] = item.accepted_ms.to_bytes(8)
+        if content.kind is envelopes.EnvelopeKind.CONTENT:
+            self._content(item, record, content)
+        else:
+            self._receipt(item, content)
+
+    def _content(self, item: Item, record: GroupRecord, content: envelopes.Envelope) -> None:
+        self._events.append(
+            events.Received(
+                item.group,
+                content.message.value,
+                content.account.value,
+                content.device.value,
+                content.epoch,
+                item.accepted_ms,
+                content.body,
+            )
+        )
+        receipt = envelopes.ReceiptBody(content.message, content.device, envelopes.digest(content.body))
+        outgoing = self._seal(record, envelopes.EnvelopeKind.DELIVERED, MessageId(os.urandom(16)), receipt.encode())
+        self._outbox.append(msgspec.msgpack.encode(outgoing))
+
+    def _receipt(self, item: Item, content: envelopes.Envelope) -> None:
+        body = envelopes.ReceiptBody.parse(content.body)
+        if body.sender != self._keys.device_id:
+            return
+        kind = content.kind.name.lower()
+        self._events.append(
+            events.ReceiptSeen(item.group, body.message.value, content.account.value, content.device.value, kind)
+        )
+
+    def _keep(self, record: GroupRecord) -> None:
+        self.groups[record.ref] = record
+        self._put[GROUPS, record.ref] = msgspec.msgpack.encode(record)

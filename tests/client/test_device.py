@@ -1,0 +1,557 @@
+"""Devices against a relay in memory: the whole life, bad luck, and a relay that lies (A1, A2, A18)."""
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from tests.client.fake_relay import FakeRelay, Group, b64, raw
+
+from letterlock.client import events
+from letterlock.client.device import Device, Enrolment, new_identity, prepare, register_account
+from letterlock.client.errors import (
+    DeviceError,
+    DeviceReason,
+    EnvelopeError,
+    GateError,
+    GateReason,
+    RelayError,
+    RelayReason,
+)
+from letterlock.client.inbound import Item
+from letterlock.client.relay import MailboxItem, RelayCalls
+from letterlock.client.rine import RineEngine
+from letterlock.client.sealing import ClientKey
+from letterlock.client.store import DeviceStore
+from letterlock.model.clock import ManualClock
+from letterlock.model.ids import AccountId, DeviceId, GroupRef
+
+CANARY = b"CANARY-device-19c0"
+
+
+class Phone:
+    """A device with its file, which can be killed and started again."""
+
+    def __init__(self, relay: FakeRelay, path: Path) -> None:
+        self.relay = relay
+        self.path = path
+        self.key = os.urandom(32)
+        self.http = relay.client()
+        self.device: Device
+
+    def start(self) -> Device:
+        self.device = Device(DeviceStore(self.path, ClientKey(self.key)), self.http, ManualClock())
+        return self.device
+
+    def kill(self) -> None:
+        """What is in memory is lost; the file stays as it is."""
+        self.device.engine.close()
+        db = self.device._store._db
+        assert db is not None
+        db.close()
+        self.device._store._db = None
+
+    async def enrol(self) -> Device:
+        seed, public = new_identity()
+        enrolment = await register_account(RelayCalls(self.http, "tenant-key"), public)
+        self.fill(enrolment, seed)
+        device = self.start()
+        await device.publish_list(tenant_key="tenant-key")
+        await device.publish_key_packages(5)
+        return device
+
+    def fill(self, enrolment: Enrolment, seed: bytes) -> None:
+        store = DeviceStore(self.path, ClientKey(self.key))
+        prepare(store, enrolment, identity=seed)
+        store.close()
+
+    def restart(self) -> Device:
+        self.kill()
+        return self.start()
+
+
+class World:
+    def __init__(self, folder: Path) -> None:
+        self.relay = FakeRelay()
+        self.folder = folder
+        self.phones: list[Phone] = []
+
+    def phone(self) -> Phone:
+        self.phones.append(Phone(self.relay, self.folder / f"{len(self.phones)}.db"))
+        return self.phones[-1]
+
+    async def pair(self) -> tuple[Phone, Phone, GroupRef]:
+        alice, bob = self.phone(), self.phone()
+        await alice.enrol()
+        await bob.enrol()
+        ref = await alice.device.create_group()
+        await alice.device.add_account(ref, bob.device.account)
+        await bob.device.sync()
+        await take(bob.device)
+        return alice, bob, ref
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    made = World(tmp_path)
+    yield made
+    for phone in made.phones:
+        if hasattr(phone, "device"):
+            phone.device.close()
+        await phone.http.aclose()
+
+
+async def take(device: Device) -> list[events.DeviceEvent]:
+    found = device.inbox()
+    await device.take([position for position, _ in found])
+    return [event for _, event in found]
+
+
+def contents(found: list[events.DeviceEvent]) -> list[bytes]:
+    return [event.content for event in found if isinstance(event, events.Received)]
+
+
+async def test_a_message_there_and_its_receipts_back(world: World) -> None:
+    alice, bob, ref = await world.pair()
+    message = await alice.device.send(ref, CANARY)
+    assert await alice.device.flush() == 1
+    assert await bob.device.sync() == 1
+    (received,) = await take(bob.device)
+    assert isinstance(received, events.Received)
+    assert (received.content, received.message) == (CANARY, message.value)
+    assert (received.account, received.device) == (alice.device.account.value, alice.device.device.value)
+    await bob.device.mark_read(received)
+    await bob.device.flush()
+    await alice.device.sync()
+    receipts = await take(alice.device)
+    assert [event.kind for event in receipts if isinstance(event, events.ReceiptSeen)] == ["delivered", "read"]
+    assert all(isinstance(event, events.ReceiptSeen) and event.message == message.value for event in receipts)
+    assert CANARY.decode() not in repr(received)
+
+
+async def test_three_accounts_and_a_removal(world: World) -> None:
+    alice, bob, ref = await world.pair()
+    carol = world.phone()
+    await carol.enrol()
+    await bob.device.add_account(ref, carol.device.account)
+    for phone in (alice, carol):
+        await phone.device.sync()
+    assert [type(event) for event in await take(carol.device)] == [events.GroupJoined]
+    await carol.device.send(ref, b"all three")
+    await carol.device.flush()
+    for phone in (alice, bob):
+        await phone.device.sync()
+        assert contents(await take(phone.device)) == [b"all three"]
+    await alice.device.remove_device(ref, carol.device.device)
+    for phone in (bob, carol):
+        await phone.device.sync()
+    # A removed device stays at the last epoch that it was part of.
+    assert await take(carol.device) == [events.GroupChanged(ref.value, 3, active=False)]
+    with pytest.raises(DeviceError) as caught:
+        await carol.device.send(ref, b"still?")
+    assert caught.value.reason is DeviceReason.GROUP_STOPPED
+    await bob.device.refresh_keys(ref)
+    await alice.device.sync()
+    assert alice.device.engine.epoch(alice.device.group(ref).group_id) == 5
+    assert alice.device.group(ref).chain == world.relay.groups[str(ref)].chain
+
+
+async def test_a_second_device_of_the_account_is_linked_by_a_new_list(world: World) -> None:
+    alice, bob, ref = await world.pair()
+    tablet = world.phone()
+    mine = bob.device._keys
+    tablet.fill(Enrolment(mine.account_id, mine.tenant_id, mine.environment, mine.audience), b"")
+    other = tablet.start()
+    shown = await bob.device.publish_list([other.entry])
+    assert shown.version == 2
+    await other.login()
+    await other.learn_account(other.account, mine.identity_key().public)  # type: ignore[union-attr]
+    await other.publish_key_packages(2)
+    with pytest.raises(DeviceError) as caught:
+        await other.publish_list()
+    assert caught.value.reason is DeviceReason.NO_IDENTITY_KEY
+    await alice.device.add_account(ref, bob.device.account)
+    await other.sync()
+    await alice.device.send(ref, b"to both")
+    await alice.device.flush()
+    await bob.device.sync()
+    await other.sync()
+    assert contents(await take(bob.device)) == contents(await take(other)) == [b"to both"]
+
+
+# -- bad luck ---------------------------------------------------------------------------------------------------------
+
+
+async def test_persist_before_send_survives_a_kill_between(world: World) -> None:
+    alice, bob, ref = await world.pair()
+    await alice.device.send(ref, b"one")
+    alice.restart()
+    await alice.device.send(ref, b"two")
+    assert await alice.device.flush() == 2
+    await bob.device.sync()
+    assert contents(await take(bob.device)) == [b"one", b"two"]
+
+
+async def test_a_lost_answer_sends_once(world: World) -> None:
+    alice, bob, ref = await world.pair()
+    await alice.device.send(ref, b"once")
+    world.relay.lose_answer.add("/messages")
+    with pytest.raises(RelayError) as caught:
+        await alice.device.flush()
+    assert caught.value.reason is RelayReason.UNREACHABLE
+    alice.restart()
+    assert await alice.device.flush() == 1
+    assert await alice.device.flush() == 0
+    await bob.device.sync()
+    assert contents(await take(bob.device)) == [b"once"]
+
+
+async def test_applied_once_when_killed_before_the_acknowledgement(world: World) -> None:
+    alice, bob, ref = await world.pair()
+    await alice.device.send(ref, b"hello")
+    await alice.device.flush()
+    world.relay.lose_answer.add("mailbox/ack")
+    with pytest.raises(RelayError):
+        await bob.device.sync()
+    world.relay.boxes[str(bob.device.device)].acknowledged = 1
+    again = list(world.relay.boxes[str(alice.device.device)].items)
+    bob.restart()
+    await bob.device.sync()
+    assert contents(await take(bob.device)) == [b"hello"]
+    assert again == world.relay.boxes[str(alice.device.device)].items
+
+
+async def test_redelivered_items_are_skipped(world: World) -> None:
+    alice, bob, ref = await world.pair()
+    await alice.device.send(ref, b"hello")
+    await alice.device.flush()
+    box = world.relay.boxes[str(bob.device.device)]
+    items = list(box.items)
+    await bob.device.sync()
+    cursor = bob.device.cursor()
+    old = [
+        Item.of_mailbox(MailboxItem(i["sequence"], i["kind"], i["group"], i["message_id"], 1, raw(i["body"])))
+        for i in items
+    ]
+    await bob.device._take_items(old)
+    assert bob.device.cursor() == cursor
+    assert contents(await take(bob.device)) == [b"hello"]
+
+
+async def test_a_crash_in_the_middle_of_a_commit_that_won(world: World) -> None:
+    alice, bob, ref = await world.pair()
+    world.relay.lose_answer.add("/commits")
+    with pytest.raises(RelayError):
+        await alice.device.refresh_keys(ref)
+    alice.restart()
+    await alice.device.sync()
+    await bob.device.sync()
+    await alice.device.send(ref, b"after")
+    await alice.device.flush()
+    await bob.device.sync()
+    assert contents(await take(bob.device)) == [b"after"]
+    assert len(world.relay.groups[str(ref)].log) == 2
+
+
+async def test_a_lost_race_is_proposed_again(world: World) -> None:
+    alice, bob, ref = await world.pair()
+    carol = world.phone()
+    await carol.enrol()
+
+    raced: list[bool] = []
+    original = alice.device._submit
+
+    async def late(ref: GroupRef) -> int:
+        if not raced:
+            raced.append(True)
+            await bob.device.refresh_keys(ref)
+        return await original(ref)
+
+    alice.device._submit = late  # type: ignore[method-assign]
+    assert await alice.device.add_account(ref, carol.device.account) == 4
+    await carol.device.sync()
+    await bob.device.sync()
+    prints = {phone.device.engine.fingerprint(phone.device.group(ref).group_id) for phone in (alice, bob, carol)}
+    assert len(prints) == 1
+
+
+async def test_too_old_messages_are_sealed_again(world: World) -> None:
+    alice, bob, ref = await world.pair()
+    await alice.device.send(ref, b"slow")
+    for _ in range(5):
+        await bob.device.refresh_keys(ref)
+    await alice.device.sync()
+    assert await alice.device.flush() == 0
+    assert await alice.device.flush() == 1
+    await bob.device.sync()
+    assert contents(await take(bob.device)) == [b"slow"]
+
+
+async def test_a_store_that_fails_leaves_memory_as_it_was(world: World) -> None:
+    alice, bob, ref = await world.pair()
+    db = alice.device._store._db
+    assert db is not None
+    db.pragma("max_page_count", db.pragma("page_count"))
+    with pytest.raises(Exception, match="disk full"):
+        await alice.device.send(ref, bytes(40_000))
+    db.pragma("max_page_count", 1_000_000)
+    await alice.device.send(ref, b"fits")
+    await alice.device.flush()
+    await bob.device.sync()
+    assert contents(await take(bob.device)) == [b"fits"]
+
+
+async def test_a_gap_is_noticed_and_nothing_is_taken(world: World) -> None:
+    alice, bob, ref = await world.pair()
+    for number in range(3):
+        await alice.device.send(ref, b"%d" % number)
+    await alice.device.flush()
+    box = world.relay.boxes[str(bob.device.device)]
+    hidden = box.items.pop(0)
+    with pytest.raises(DeviceError) as caught:
+        await bob.device.sync()
+    assert caught.value.reason is DeviceReason.MAILBOX_GAP
+    box.items.insert(0, hidden)
+    await bob.device.sync()
+    assert contents(await take(bob.device)) == [b"0", b"1", b"2"]
+
+
+# -- a relay that lies ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.attack("A1")
+async def test_a_ghost_device_in_a_claim_is_refused_and_nothing_is_sent(world: World) -> None:
+    alice, _, ref = await world.pair()
+    ghost = RineEngine(os.urandom(32))
+    package = b64(ghost.key_packages(1)[0])
+    ghost.close()
+    commits = len(world.relay.groups[str(ref)].log)
+    dave = world.phone()
+    await dave.enrol()
+
+    def replace(call: str, answer: dict[str, Any]) -> None:
+        if call.endswith("claim"):
+            answer["packages"][0]["key_package"] = package
+
+    def append(call: str, answer: dict[str, Any]) -> None:
+        if call.endswith("claim"):
+            answer["packages"].append({"device_id": "dev_" + "ab" * 16, "key_package": package, "last_resort": False})
+
+    def double(call: str, answer: dict[str, Any]) -> None:
+        if call.endswith("claim"):
+            answer["packages"].append(answer["packages"][0])
+
+    for lie, reason in (
+        (replace, GateReason.LEAF_NOT_LISTED),
+        (append, GateReason.UNKNOWN_DEVICE),
+        (double, GateReason.DUPLICATE_DEVICE),
+    ):
+        world.relay.tamper = lie
+        with pytest.raises(GateError) as caught:
+            await alice.device.add_account(ref, dave.device.account)
+        assert caught.value.reason is reason
+        assert len(world.relay.groups[str(ref)].log) == commits
+    world.relay.tamper = lambda call, answer: None
+    await alice.device.add_account(ref, dave.device.account)
+    assert len(world.relay.groups[str(ref)].log) == commits + 1
+
+
+@pytest.mark.attack("A1")
+async def test_a_list_signed_by_somebody_else_is_refused(world: World) -> None:
+    alice, bob, ref = await world.pair()
+    mallory = world.phone()
+    await mallory.enrol()
+    forged = world.relay.lists[str(mallory.device.account)]
+    true = world.relay.lists[str(bob.device.account)]
+    world.relay.lists[str(bob.device.account)] = forged + forged
+    with pytest.raises(GateError) as caught:
+        await alice.device.add_account(ref, bob.device.account)
+    assert caught.value.reason is GateReason.LIST_REFUSED
+    world.relay.lists[str(bob.device.account)] = []
+    with pytest.raises((GateError, IndexError)):
+        await alice.device.learn_account(bob.device.account)
+    world.relay.lists[str(bob.device.account)] = true
+    _, stranger = new_identity()
+    with pytest.raises(GateError):
+        await alice.device.learn_account(bob.device.account, stranger)
+    assert (await alice.device.learn_account(bob.device.account)).version == 1
+
+
+@pytest.mark.attack("A2")
+async def test_an_external_commit_never_reaches_the_engine(world: World) -> None:
+    alice, bob, ref = await world.pair()
+    record = alice.device.group(ref)
+    bundle = alice.device.engine.update(record.group_id)
+    alice.device.engine.discard(record.group_id)
+    ghost = RineEngine(os.urandom(32))
+    # What a relay can do with a GroupInfo that it stored.
+    info = alice.device.engine._group(record.group_id).group_info()  # type: ignore[attr-defined]
+    external = bytes(ghost._client.join_by_external_commit(info).last_commit().commit)  # type: ignore[union-attr]
+    ghost.close()
+    assert bundle.commit != external
+    called: list[bytes] = []
+    original = bob.device.engine.process
+
+    class Watched:
+        def __init__(self, inner: Any) -> None:
+            self.inner = inner
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.inner, name)
+
+        def process(self, message: bytes) -> Any:
+            called.append(message)
+            return original(message)
+
+    bob.device._engine = Watched(bob.device._engine)
+    world.relay.boxes[str(bob.device.device)].put("commit", str(ref), external)
+    await bob.device.sync()
+    assert await take(bob.device) == [events.Finding(ref.value, "commit", "external_commit", stopped=True)]
+    assert called == []
+    with pytest.raises(DeviceError) as caught:
+        await bob.device.send(ref, b"x")
+    assert caught.value.reason is DeviceReason.GROUP_STOPPED
+    # The engine itself would have taken it: the gate is what refuses.
+    original(external)
+    assert len(bob.device.engine.roster(record.group_id)) == 3
+
+
+@pytest.mark.attack("A1")
+async def test_an_added_leaf_without_a_signed_list_stops_the_commit(world: World) -> None:
+    alice, bob, ref = await world.pair()
+    record = alice.device.group(ref)
+    ghost = RineEngine(os.urandom(32))
+    bundle = alice.device.engine.add(record.group_id, ghost.key_packages(1))
+    ghost.close()
+    world.relay.boxes[str(bob.device.device)].put("commit", str(ref), bundle.commit)
+    await bob.device.sync()
+    assert await take(bob.device) == [events.Finding(ref.value, "commit", "leaf_not_on_the_signed_list", stopped=True)]
+    assert len(bob.device.engine.roster(record.group_id)) == 2
+
+
+@pytest.mark.attack("A1")
+async def test_a_welcome_into_a_group_with_an_unlisted_leaf_is_thrown_away(world: World) -> None:
+    _, bob, _ = await world.pair()
+    mallory = RineEngine(os.urandom(32))
+    mallory.create(b"mallory's group")
+    package = world.relay.packages[str(bob.device.device)].pop(0)
+    welcome = mallory.add(b"mallory's group", [package]).welcomes[0]
+    mallory.close()
+    ref = GroupRef(os.urandom(16))
+    world.relay.groups[str(ref)] = Group(b"mallory's group", 2, bytes(32), [str(bob.device.device)])
+    world.relay.boxes[str(bob.device.device)].put("welcome", str(ref), welcome)
+    await bob.device.sync()
+    assert await take(bob.device) == [
+        events.Finding(ref.value, "welcome", "leaf_not_on_the_signed_list", stopped=False)
+    ]
+    assert ref not in bob.device.groups()
+    assert b"mallory's group" not in bob.device.engine.group_ids()
+
+
+@pytest.mark.attack("A18")
+async def test_a_restored_old_copy_may_not_log_in(world: World, tmp_path: Path) -> None:
+    alice, bob, ref = await world.pair()
+    alice.kill()
+    copy = tmp_path / "backup"
+    shutil.copy(alice.path, copy)
+    alice.start()
+    await alice.device.send(ref, b"newer")
+    await alice.device.flush()
+    await alice.device.sync()
+    await alice.device.login()
+    alice.kill()
+    shutil.copy(copy, alice.path)
+    for leftover in alice.path.parent.glob(alice.path.name + "-*"):
+        leftover.unlink()
+    alice.start()
+    with pytest.raises(DeviceError) as caught:
+        await alice.device.login()
+    assert caught.value.reason is DeviceReason.STATE_ROLLED_BACK
+    await bob.device.login()
+
+
+async def test_a_relay_that_tells_another_story_is_found_out(world: World) -> None:
+    alice, _, ref = await world.pair()
+
+    def fork(call: str, answer: dict[str, Any]) -> None:
+        if call.endswith("/commits"):
+            answer["chain"] = b64(bytes(32))
+
+    world.relay.tamper = fork
+    await alice.device.refresh_keys(ref)
+    assert await take(alice.device) == [events.Finding(ref.value, "commit", "log_forked", stopped=True)]
+
+
+async def test_messages_of_strangers_and_junk_are_findings(world: World) -> None:
+    alice, bob, ref = await world.pair()
+    record = alice.device.group(ref)
+    box = world.relay.boxes[str(bob.device.device)]
+    box.put("application", str(ref), alice.device.engine.encrypt(record.group_id, b"no envelope around me"))
+    box.put("application", str(ref), b"not mls")
+    box.put("application", str(GroupRef(bytes(16))), b"not ours")
+    box.put("novelty", str(ref), b"?")
+    box.put("welcome", str(GroupRef(bytes(16))), b"not mls")
+    await alice.device.send(ref, b"real")
+    await alice.device.flush()
+    await bob.device.sync()
+    found = await take(bob.device)
+    assert [(event.operation, event.reason) for event in found if isinstance(event, events.Finding)] == [
+        ("application", "envelope_version_unknown"),
+        ("application", "wrong_kind"),
+        ("application", "unknown_group"),
+        ("unknown", "proposal_kind_not_allowed"),
+        ("welcome", "wrong_kind"),
+    ]
+    assert contents(found) == [b"real"]
+
+
+async def test_answers_that_are_none_are_typed_errors(world: World) -> None:
+    alice = world.phone()
+    device = await alice.enrol()
+    group = await device.create_group()
+
+    def spoil(call: str, answer: dict[str, Any]) -> None:
+        answer.clear()
+
+    world.relay.tamper = spoil
+    for act in (
+        device.login,
+        device.create_group,
+        lambda: device.learn_account(AccountId(bytes(16))),
+        lambda: device.refresh_keys(group),
+    ):
+        with pytest.raises((RelayError, KeyError)) as caught:
+            await act()
+        if isinstance(caught.value, RelayError):
+            assert caught.value.reason is RelayReason.BAD_ANSWER
+
+
+async def test_refusals_are_typed(world: World) -> None:
+    alice, _, ref = await world.pair()
+    with pytest.raises(EnvelopeError):
+        await alice.device.send(ref, bytes(60_000))
+    with pytest.raises(DeviceError) as caught:
+        await alice.device.send(GroupRef(bytes(16)), b"x")
+    assert caught.value.reason is DeviceReason.UNKNOWN_GROUP
+    with pytest.raises(GateError):
+        await alice.device.remove_device(ref, DeviceId(bytes(16)))
+    store = DeviceStore(world.folder / "empty.db", ClientKey(bytes(32)))
+    async with httpx.AsyncClient() as http:
+        with pytest.raises(DeviceError) as caught:
+            Device(store, http, ManualClock())
+    assert caught.value.reason is DeviceReason.NOT_ENROLLED
+    store.close()
+
+
+async def test_no_words_rest_readable_on_the_device(world: World) -> None:
+    alice, bob, ref = await world.pair()
+    await alice.device.send(ref, CANARY)
+    await alice.device.flush()
+    await bob.device.sync()
+    for phone in (alice, bob):
+        for file in phone.path.parent.glob("*"):
+            assert CANARY not in file.read_bytes()
+    assert contents([event for _, event in bob.device.inbox()]) == [CANARY]
