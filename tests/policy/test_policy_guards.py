@@ -10,9 +10,9 @@ from letterlock.model.capability import CapabilityRow
 from letterlock.model.protection import EvidenceGrade, Protection
 from letterlock.policy.decision import Action, Decision, Fall, Keep
 from letterlock.policy.errors import PolicyError, PolicyReason
-from letterlock.policy.evaluate import Ground
+from letterlock.policy.evaluate import Ground, evaluate
 from letterlock.policy.facts import Body, Cell, Facts, OnDowngrade
-from letterlock.policy.file import profile_source, read_policy
+from letterlock.policy.file import PROFILES, profile_source, read_policy
 from letterlock.policy.guards import GUARDS, HANDLING_GUARDS, PATH_GUARDS
 from letterlock.policy.proof import prove
 
@@ -285,6 +285,8 @@ def _changed(**parts: object) -> Callable[[Decision], Decision]:
         ("no_hold_against_the_sender", readable(on_downgrade=OnDowngrade.REFUSE), _changed(action=Action.HOLD)),
         ("decision_is_whole", DEVICE, _changed(channels=())),
         ("decision_is_whole", DEVICE, _changed(protection=None)),
+        ("decision_is_whole", NOTICE, _changed(protection=P.PROVIDER)),
+        ("decision_is_whole", NOTICE, _changed(action=Action.HOLD)),
         ("decision_is_whole", DEVICE, _changed(offered=(SMS,))),
         ("decision_is_whole", NOTICE, _changed(channels=(RELAY,))),
         ("decision_is_whole", HOLDING, _changed(refusal=None)),
@@ -301,19 +303,24 @@ def test_a_spoilt_decision_is_caught(guard: str, facts: Facts, spoil: Callable[[
     assert not check.holds(ground, facts.cell, spoil(decision))
 
 
-def test_handling_guards_see_every_envelope() -> None:
-    """What is asked once per envelope and decision is also right cell by cell."""
-    proven = prove(profile_source("consumer"), ROWS)
+@pytest.mark.parametrize("name", PROFILES)
+def test_shortcuts_of_the_proof_hide_nothing(name: str) -> None:
+    """What the proof asks once per decision, or for one grade only, is so in every single cell."""
+    proven = prove(profile_source(name), ROWS)
+    ground = Ground.of(proven.policy, ROWS)
     for cell, decision in proven.table():
-        for guard in HANDLING_GUARDS:
-            assert guard.holds(cell.envelope, decision)
+        assert evaluate(ground, cell) == decision
+        for path in PATH_GUARDS:
+            assert cell.envelope not in path.about or path.holds(ground, cell, decision)
+        for handling in HANDLING_GUARDS:
+            assert handling.holds(cell.envelope, cell.grade, decision)
 
 
 def test_open_bodies_may_be_kept_and_sealed_ones_may_not() -> None:
     guard = next(one for one in HANDLING_GUARDS if one.id == "e2ee_keeps_only_sealed")
     kept = dataclasses.replace(prove(profile_source("standard"), ROWS).decide(HOLDING), keep=Keep.SHREDDABLE_WHILE_HELD)
     cells: dict[Body, Cell] = {Body.OPEN: HOLDING.cell, Body.SEALED: DEVICE.cell}
-    assert {body: guard.holds(cell.envelope, kept) for body, cell in cells.items()} == {
+    assert {body: guard.holds(cell.envelope, cell.grade, kept) for body, cell in cells.items()} == {
         Body.OPEN: True,
         Body.SEALED: False,
     }

@@ -4,11 +4,11 @@ That a file says nothing forbidden is for the guards to find out, when the file 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from letterlock.model.capability import CapabilityRow, Channel
-from letterlock.model.protection import Protection, permits
+from letterlock.model.protection import EvidenceGrade, Protection, permits
 from letterlock.policy.decision import EVIDENCE_SHOWN, PATH_SHOWN, Action, Decision, Fall, Indicator, Refusal, State
 from letterlock.policy.facts import Answer, Cause, Cell, Envelope, Submission, Traffic, Wish
 from letterlock.policy.paths import STRENGTH, UNCERTAIN, Paths, least, open_paths, paths_of, sealed_paths
@@ -98,9 +98,28 @@ class Ground:
 
 def evaluate(ground: Ground, cell: Cell) -> Decision:
     """What the file says about a cell. Total: every cell has a decision."""
+    return graded(ground, route(ground, cell), cell.grade)
+
+
+def route(ground: Ground, cell: Cell) -> Decision:
+    """The decision as for a message without evidence: the grade of the cell is never looked at."""
     if cell.envelope is Envelope.SEALED or cell.envelope is Envelope.OPEN:
         return _routed(ground, cell)
     return _stray(ground, cell)
+
+
+def graded(ground: Ground, routed: Decision, grade: EvidenceGrade) -> Decision:
+    """The same decision shown as far as the evidence carries: nothing but the indicator changes."""
+    if routed.indicator is not Indicator.E2EE_CLAIMED or grade.rank < ground.rules[routed.state].show_from.rank:
+        return routed
+    indicator = EVIDENCE_SHOWN[grade]
+    if indicator is Indicator.E2EE_CLAIMED:
+        indicator = Indicator.E2EE_FRAMED  # what the file asks for; the guard on evidence refuses it
+    key = (id(routed), id(indicator))  # `made` keeps the routed decision alive
+    known = ground.made.get(key)
+    if known is None:
+        known = ground.made[key] = replace(routed, indicator=indicator)
+    return known
 
 
 def _stray(ground: Ground, cell: Cell) -> Decision:
@@ -207,16 +226,12 @@ def _deliver(ground: Ground, cell: Cell, channels: list[Channel], fall: Fall, ru
         state = State.E2EE
     else:
         state = State.CLEAR if protection in (Protection.CLEAR, Protection.UNKNOWN) else State.READABLE
-    handling = ground.rules[state]
     if fall is Fall.POLICY_ALLOWED:
         indicator = Indicator.FELL_BY_POLICY
     elif fall is Fall.CONSENTED:
         indicator = _FELL[cell.answer]
     elif protection is Protection.E2EE:
-        shown = cell.grade.rank >= handling.show_from.rank
-        indicator = EVIDENCE_SHOWN[cell.grade] if shown else Indicator.E2EE_CLAIMED
-        if shown and indicator is Indicator.E2EE_CLAIMED:
-            indicator = Indicator.E2EE_FRAMED  # what the file asks for; the guard on evidence refuses it
+        indicator = Indicator.E2EE_CLAIMED
     else:
         indicator = PATH_SHOWN[protection]
     return _decide(ground, Action.DELIVER, state, indicator, rule, channels=channels, protection=protection, fall=fall)

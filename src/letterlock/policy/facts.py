@@ -247,7 +247,7 @@ def _weigh(kind: type[Fact], radix: int) -> int:
     return radix * len(kind)
 
 
-# The number of a cell, least significant digit first. Everything below BLOCK is the same for sealed and open.
+# The number of a cell, least significant digit first. What is below BLOCK is the same for sealed and open.
 _CAUSE_RADIX: Final = _weigh(Traffic, 1)
 _WISH_RADIX: Final = _weigh(Cause, _CAUSE_RADIX)
 _ANSWER_RADIX: Final = _WISH_RADIX * len(Wish)
@@ -256,10 +256,12 @@ _SUBSETS: Final = tuple(chain.from_iterable(combinations(Channel, size) for size
 Ways._fill(_SUBSETS, _WAYS_RADIX)  # pyright: ignore[reportPrivateUsage]
 _FLOOR_RADIX: Final = _WAYS_RADIX * len(_SUBSETS)
 _FLOOR: Final = {floor: index * _FLOOR_RADIX for index, floor in enumerate(Protection)}
-_BLOCK: Final = _weigh(Submission, _FLOOR_RADIX * len(Protection))
-_GRADE: Final = {grade: index * _BLOCK for index, grade in enumerate(EvidenceGrade)}
-_OPEN_AT: Final = _BLOCK * len(EvidenceGrade)
-_STRAY_AT: Final = _OPEN_AT + _BLOCK
+BLOCK: Final = _weigh(Submission, _FLOOR_RADIX * len(Protection))
+"""How many cells there are of each envelope that is routed, for one grade."""
+_GRADE: Final = {grade: index * BLOCK for index, grade in enumerate(EvidenceGrade)}
+SEALED_CELLS: Final = BLOCK * len(EvidenceGrade)
+"""The cells of sealed messages come first: a block for each grade."""
+_STRAY_AT: Final = SEALED_CELLS + BLOCK
 CELLS: Final = _STRAY_AT + len(_STRAY)
 """How many cells there are."""
 
@@ -272,7 +274,7 @@ def _begin(envelope: Envelope) -> int:
     """Where an envelope's cells begin; below zero: its only cell, counted from the end, where no digit matters."""
     if envelope in _STRAY:
         return _STRAY.index(envelope) - len(_STRAY)
-    return _OPEN_AT if envelope is Envelope.OPEN else 0
+    return SEALED_CELLS if envelope is Envelope.OPEN else 0
 
 
 _BEGINS: Final = tuple(_begin(classify(*parts)) for parts in product(Body, Claim, Framing))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from letterlock.model.protection import Protection, permits
+from letterlock.model.protection import EvidenceGrade, Protection, permits
 from letterlock.policy.decision import (
     EVIDENCE_SHOWN,
     Action,
@@ -24,7 +24,7 @@ from letterlock.policy.decision import (
 )
 from letterlock.policy.evaluate import MINUTE_MS, Ground
 from letterlock.policy.facts import Answer, Cause, Cell, Envelope, Submission, Wish
-from letterlock.policy.paths import READABLE, UNCERTAIN, paths_of
+from letterlock.policy.paths import READABLE, UNCERTAIN, least, paths_of
 
 MAX_E2EE_METADATA_MINUTES: Final = 24 * 60
 """Short, for metadata of end-to-end encrypted messages: a day covers every repeated receipt that was seen."""
@@ -53,7 +53,10 @@ class Guard:
 
 @dataclass(frozen=True, slots=True)
 class PathGuard(Guard):
-    """An invariant about where a message may go: asked of every cell of the envelopes that it is about."""
+    """An invariant about where a message may go: asked of every cell of the envelopes that it is about.
+
+    It looks neither at the grade of the cell nor at the indicator of the decision, for evidence opens no path.
+    """
 
     holds: Callable[[Ground, Cell, Decision], bool]
     about: tuple[Envelope, ...] = tuple(Envelope)
@@ -61,9 +64,9 @@ class PathGuard(Guard):
 
 @dataclass(frozen=True, slots=True)
 class HandlingGuard(Guard):
-    """An invariant about what is kept, logged and seen: asked once for each envelope and each different decision."""
+    """An invariant about what is kept, logged and shown: asked once for each envelope, grade and decision."""
 
-    holds: Callable[[Envelope, Decision], bool]
+    holds: Callable[[Envelope, EvidenceGrade, Decision], bool]
 
 
 def _path(ground: Ground, cell: Cell, decision: Decision) -> list[Protection]:
@@ -139,37 +142,35 @@ def _sender(_: Ground, cell: Cell, decision: Decision) -> bool:
     return cell.wish is not Wish.REFUSE or decision.action is not Action.HOLD
 
 
-def _e2ee_keep(envelope: Envelope, decision: Decision) -> bool:
+def _e2ee_keep(envelope: Envelope, _: EvidenceGrade, decision: Decision) -> bool:
     return envelope is Envelope.OPEN or decision.keep in _E2EE_KEEP
 
 
-def _e2ee_analytics(envelope: Envelope, decision: Decision) -> bool:
+def _e2ee_analytics(envelope: Envelope, _: EvidenceGrade, decision: Decision) -> bool:
     return envelope is Envelope.OPEN or decision.analytics in _E2EE_ANALYTICS
 
 
-def _e2ee_archive(envelope: Envelope, decision: Decision) -> bool:
+def _e2ee_archive(envelope: Envelope, _: EvidenceGrade, decision: Decision) -> bool:
     return envelope is Envelope.OPEN or decision.archive in _E2EE_ARCHIVE
 
 
-def _e2ee_log(envelope: Envelope, decision: Decision) -> bool:
+def _e2ee_log(envelope: Envelope, _: EvidenceGrade, decision: Decision) -> bool:
     return envelope is Envelope.OPEN or LogField.EXACT_SIZE not in decision.log
 
 
-def _e2ee_metadata(envelope: Envelope, decision: Decision) -> bool:
+def _e2ee_metadata(envelope: Envelope, _: EvidenceGrade, decision: Decision) -> bool:
     return envelope is Envelope.OPEN or decision.metadata_ms <= MAX_E2EE_METADATA_MINUTES * MINUTE_MS
 
 
-def _shown(ground: Ground, cell: Cell, decision: Decision) -> bool:
+def _shown(envelope: Envelope, grade: EvidenceGrade, decision: Decision) -> bool:
     if decision.indicator not in _SHOWS_E2EE:
         return True
-    if cell.envelope is not Envelope.SEALED or any(
-        path is not Protection.E2EE for path in _path(ground, cell, decision)
-    ):
+    if envelope is not Envelope.SEALED or decision.protection is not Protection.E2EE:
         return False
-    return decision.indicator is Indicator.E2EE_CLAIMED or decision.indicator is EVIDENCE_SHOWN[cell.grade]
+    return decision.indicator is Indicator.E2EE_CLAIMED or decision.indicator is EVIDENCE_SHOWN[grade]
 
 
-def _open_keep(envelope: Envelope, decision: Decision) -> bool:
+def _open_keep(envelope: Envelope, _: EvidenceGrade, decision: Decision) -> bool:
     if envelope is not Envelope.OPEN:
         return True
     if decision.keep is Keep.SEALED_UNTIL_DELIVERED:
@@ -177,26 +178,25 @@ def _open_keep(envelope: Envelope, decision: Decision) -> bool:
     return not decision.keep.is_shreddable or decision.keys is not Keys.NONE
 
 
-def _not_taken(_: Envelope, decision: Decision) -> bool:
+def _not_taken(_: Envelope, __: EvidenceGrade, decision: Decision) -> bool:
     return decision.action not in _NOT_TAKEN or decision.keep is Keep.NOTHING
 
 
-def _waits(_: Envelope, decision: Decision) -> bool:
+def _waits(_: Envelope, __: EvidenceGrade, decision: Decision) -> bool:
     if decision.keep is Keep.NOTHING:
         return decision.action is not Action.HOLD and decision.retention_ms == 0
     return decision.retention_ms > 0
 
 
-def _whole(_: Ground, cell: Cell, decision: Decision) -> bool:
+def _whole(ground: Ground, cell: Cell, decision: Decision) -> bool:
     delivers = decision.action is Action.DELIVER
-    return (
-        delivers == bool(decision.channels)
-        and delivers == (decision.protection is not None)
-        and delivers == (decision.refusal is None)
-        and (decision.action is Action.ASK) == bool(decision.offered)
-        and (delivers or decision.fall is Fall.NOT_A_FALL)
-        and all(channel in cell.ways.channels for channel in (*decision.channels, *decision.offered))
-    )
+    if delivers != bool(decision.channels) or (decision.action is Action.ASK) != bool(decision.offered):
+        return False
+    if not all(channel in cell.ways.channels for channel in (*decision.channels, *decision.offered)):
+        return False
+    if delivers:
+        return decision.refusal is None and decision.protection is least(_path(ground, cell, decision))
+    return decision.refusal is not None and decision.protection is None and decision.fall is Fall.NOT_A_FALL
 
 
 PATH_GUARDS: Final = (
@@ -232,12 +232,12 @@ PATH_GUARDS: Final = (
     ),
     PathGuard("asks_only_who_can_answer", "nobody is asked who cannot answer or does not want to be", _asks),
     PathGuard("no_hold_against_the_sender", "what the sender wants refused is not held", _sender),
-    PathGuard("shown_by_evidence", "nothing is shown as more than its evidence and its path carry", _shown),
     PathGuard(
         "decision_is_whole", "a decision says all that its action needs, and names only available channels", _whole
     ),
 )
 HANDLING_GUARDS: Final = (
+    HandlingGuard("shown_by_evidence", "nothing is shown as more than its evidence and its path carry", _shown),
     HandlingGuard(
         "e2ee_keeps_only_sealed", "of end-to-end encrypted messages nothing but ciphertext is kept", _e2ee_keep
     ),

@@ -1,15 +1,16 @@
 """The proof at load: every cell is decided and every guard asked, and the table that was proven is what runs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, final
 
 from letterlock.model.capability import CapabilityRow, Channel
+from letterlock.model.protection import EvidenceGrade
 from letterlock.policy.decision import Decision
 from letterlock.policy.errors import Place, PolicyError, PolicyReason
-from letterlock.policy.evaluate import Ground, evaluate
+from letterlock.policy.evaluate import Ground, graded, route
 from letterlock.policy.explain import Explanation, explain
-from letterlock.policy.facts import CELLS, Cell, Envelope, Facts, cells
+from letterlock.policy.facts import BLOCK, CELLS, SEALED_CELLS, Cell, Envelope, Facts, cells
 from letterlock.policy.file import digest, read_policy
 from letterlock.policy.guards import HANDLING_GUARDS, PATH_GUARDS, Guard
 from letterlock.policy.schema import Policy
@@ -64,25 +65,47 @@ def prove(source: str | bytes, rows: Iterable[CapabilityRow]) -> ProvenPolicy:
     if CELLS > MAX_CELLS:
         raise PolicyError(PolicyReason.TOO_MANY_CELLS, sentence=f"{CELLS} cells, at most {MAX_CELLS}")
     ground = Ground.of(policy, listed)
+    everything = cells()
+    # Evidence opens no path, so sealed cells are routed and guarded for one grade and then shown for each.
+    sealed = _routed(ground, everything[:BLOCK])
     table: list[Decision] = []
-    handled: set[tuple[str, int]] = set()
-    asked = {one.name: tuple(guard for guard in PATH_GUARDS if one in guard.about) for one in Envelope}
-    for cell in cells():
-        decision = evaluate(ground, cell)
-        for guard in asked[cell.envelope.name]:
-            if not guard.holds(ground, cell, decision):
-                raise _broken(guard, cell, decision)
-        # The same envelope with the same decision (one object in `ground.made`) is handled the same way.
-        seen = (cell.envelope.name, id(decision))
-        if seen not in handled:
-            handled.add(seen)
-            for handling in HANDLING_GUARDS:
-                if not handling.holds(cell.envelope, decision):
-                    raise _broken(handling, cell, decision)
-        table.append(decision)
+    for start, grade in zip(range(0, SEALED_CELLS, BLOCK), EvidenceGrade, strict=True):
+        table += _shown(ground, everything[start : start + BLOCK], sealed, grade)
+    rest = everything[SEALED_CELLS:]
+    table += _shown(ground, rest, _routed(ground, rest), EvidenceGrade.NONE)
     used = {decision.rule for decision in ground.made.values()}
     unused = tuple(rule.id for rule in policy.allow if f"allow.{rule.id}" not in used)
     return ProvenPolicy(policy, listed, digest(policy), unused, ground, tuple(table))
+
+
+def _routed(ground: Ground, part: Sequence[Cell]) -> list[Decision]:
+    """Where the messages of these cells may go, with every guard on that asked in every cell."""
+    asked = {one.name: tuple(guard for guard in PATH_GUARDS if one in guard.about) for one in Envelope}
+    decisions: list[Decision] = []
+    for cell in part:
+        decision = route(ground, cell)
+        for guard in asked[cell.envelope.name]:
+            if not guard.holds(ground, cell, decision):
+                raise _broken(guard, cell, decision)
+        decisions.append(decision)
+    return decisions
+
+
+def _shown(ground: Ground, part: Sequence[Cell], routed: Sequence[Decision], grade: EvidenceGrade) -> list[Decision]:
+    """The same decisions as they are shown and handled with this evidence, each different one guarded once."""
+    known: dict[tuple[int, int], Decision] = {}
+    decisions: list[Decision] = []
+    for cell, before in zip(part, routed, strict=True):
+        # Equal decisions are one object, kept alive by `ground.made`: its id names it, and costs nothing to hash.
+        key = (id(cell.envelope), id(before))
+        decision = known.get(key)
+        if decision is None:
+            decision = known[key] = graded(ground, before, grade)
+            for guard in HANDLING_GUARDS:
+                if not guard.holds(cell.envelope, grade, decision):
+                    raise _broken(guard, cell, decision)
+        decisions.append(decision)
+    return decisions
 
 
 def _broken(guard: Guard, cell: Cell, decision: Decision) -> PolicyError:
