@@ -24,6 +24,7 @@ from letterlock.model.protection import Protection
 from letterlock.policy.decision import Action, Decision
 from letterlock.policy.facts import Body, Claim, Face, Facts, Framing, OnDowngrade, Submission, Traffic, Ways
 from letterlock.policy.proof import ProvenPolicy
+from letterlock.relay.directory import GroupHead
 from letterlock.storage.codes import GRADES, PROTECTIONS, VERIFIERS
 from letterlock.storage.commands import Accepted, AcceptSealed, Quarantine, Relied, Shown
 from letterlock.storage.errors import CommitReason, CommitRefused, StorageError, StorageReason
@@ -42,16 +43,6 @@ _KINDS: Final = {
     SealedKind.PUBLIC_PROPOSAL: int(ItemKind.PROPOSAL),
 }
 """What may be sent to a group as a message; commits and welcomes travel in commit bundles only."""
-
-
-@dataclass(frozen=True, slots=True)
-class GroupHead:
-    """What routing knows of a group."""
-
-    number: int
-    ref: bytes
-    group_id: bytes
-    tenant: int
 
 
 class Groups(Protocol):

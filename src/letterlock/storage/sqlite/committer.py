@@ -27,6 +27,8 @@ TRUNCATE_AT: Final = 64 << 20
 
 _log: Final = structlog.get_logger("letterlock.store")
 
+_TRUNCATE: Final = object()
+
 Waiter = tuple[Sequence[Any], "asyncio.Future[list[Any]]", int, int]
 """Commands that travel together, who waits for their outcomes, the tenant, and their size in bytes."""
 
@@ -94,6 +96,10 @@ class GroupCommitter:
             raise outcome
         return outcome
 
+    async def truncate(self) -> None:
+        """Moves the write-ahead log into the database and empties it of old pages, between two commits."""
+        await self.submit((_TRUNCATE,))
+
     async def close(self) -> None:
         """Writes what is queued, then stops the thread and closes the store."""
         self._closing = True
@@ -121,16 +127,22 @@ class GroupCommitter:
 
     def _write(self, batch: list[Waiter]) -> None:
         outcomes: list[Any] | StorageError
+        truncates = [waiter for waiter in batch if waiter[0][0] is _TRUNCATE]
+        if truncates:
+            batch = [waiter for waiter in batch if waiter[0][0] is not _TRUNCATE]
         try:
-            outcomes = self._core.apply([command for waiter in batch for command in waiter[0]])
+            outcomes = self._core.apply([command for waiter in batch for command in waiter[0]]) if batch else []
         except StorageError as error:
             outcomes = error
         except Exception as error:  # noqa: BLE001 - a bug in one command must not take the writer down
             _log.error("commit_failed", error_type=type(error).__name__)
             outcomes = StorageError(StorageReason.FAILED)
         self._loop.call_soon_threadsafe(self._settle, batch, outcomes, self._core.tree_size)
-        if self._core.wal_bytes > TRUNCATE_AT:
+        if truncates or self._core.wal_bytes > TRUNCATE_AT:
             self._truncate()
+        if truncates:
+            done: list[Any] = [None] * len(truncates)
+            self._loop.call_soon_threadsafe(self._settle, truncates, done, self._core.tree_size)
 
     def _truncate(self) -> None:
         try:

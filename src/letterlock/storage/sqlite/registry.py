@@ -1,0 +1,22 @@
+"""Which handler each command has: the one list that the writer is made with."""
+
+from letterlock.storage import maintenance_commands, tenant_commands
+from letterlock.storage.commands import Quarantine
+from letterlock.storage.sqlite import maintenance_ops, message_ops, tenant_ops
+from letterlock.storage.sqlite.core import Handler
+
+
+def handlers() -> dict[type, Handler]:
+    """All handlers but those of the hot path."""
+    return {
+        Quarantine: message_ops.quarantine,
+        maintenance_commands.Purge: maintenance_ops.purge,
+        maintenance_commands.CountReferences: maintenance_ops.count_references,
+        maintenance_commands.Rewrap: maintenance_ops.rewrap_rows,
+        maintenance_commands.SaveCheckpoint: maintenance_ops.save_checkpoint,
+        maintenance_commands.RecordEvent: maintenance_ops.record_event,
+        tenant_commands.AddTenant: tenant_ops.add_tenant,
+        tenant_commands.AddApiKey: tenant_ops.add_api_key,
+        tenant_commands.RevokeApiKey: tenant_ops.revoke_api_key,
+        tenant_commands.PolicyLoaded: tenant_ops.policy_loaded,
+    }

@@ -1,0 +1,1 @@
+"""Consumes events: metrics now; detectors, alerts and playbooks later."""
