@@ -30,7 +30,7 @@ def raw(text: str) -> bytes:
     return base64.b64decode(text, validate=True)
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     def __init__(self, status: int, code: str, **more: Any) -> None:
         super().__init__(code)
         self.status = status
@@ -98,7 +98,7 @@ class FakeRelay:
         body = json.loads(request.content) if request.content else {}
         try:
             answer = self._route(request.method, path.split("/"), body, dict(request.url.params), bearer)
-        except Refusal as refusal:
+        except RefusalError as refusal:
             return httpx.Response(refusal.status, json=refusal.body)
         self.tamper(call, answer)
         for part in list(self.lose_answer):
@@ -124,7 +124,7 @@ class FakeRelay:
             return self._session(path, body)
         device = self.tokens.get(bearer, "")
         if not device and bearer != "tenant-key":
-            raise Refusal(401, "unauthenticated")
+            raise RefusalError(401, "unauthenticated")
         if path[0] == "accounts":
             return self._account(path, body, query, device)
         if path[0] == "devices":
@@ -139,7 +139,7 @@ class FakeRelay:
             return {"nonce": b64(nonce), "expires_ms": 10**15}
         nonce = raw(body["nonce"])
         if nonce not in self.nonces:
-            raise Refusal(401, "session_refused")
+            raise RefusalError(401, "session_refused")
         self.nonces.discard(nonce)
         account = self.owner[device]
         entry = parse_signed(self.lists[account][-1]).content.find(DeviceId.parse(device))
@@ -153,7 +153,7 @@ class FakeRelay:
             Signature.parse(raw(body["signature"])),
         )
         if body["state_counter"] <= self.counters.get(device, 0):
-            raise Refusal(409, "state_rolled_back", acknowledged_counter=self.counters[device])
+            raise RefusalError(409, "state_rolled_back", acknowledged_counter=self.counters[device])
         self.counters[device] = body["state_counter"]
         token = os.urandom(8).hex()
         self.tokens[token] = device
@@ -175,7 +175,7 @@ class FakeRelay:
             content = parse_signed(data).content
             assert content.identity_key == PublicKey.parse(identity, KeyFamily.IDENTITY)
             if content.version != len(self.lists[account]) + 1:
-                raise Refusal(409, "device_list_version", current_version=len(self.lists[account]))
+                raise RefusalError(409, "device_list_version", current_version=len(self.lists[account]))
             self.lists[account].append(data)
             for entry in content.devices:
                 self.owner[str(entry.device)] = account
@@ -215,7 +215,7 @@ class FakeRelay:
         self, method: str, path: list[str], body: dict[str, Any], query: dict[str, str], device: str
     ) -> dict[str, Any]:
         if path[1] != device:
-            raise Refusal(403, "not_your_device")
+            raise RefusalError(403, "not_your_device")
         box = self.boxes[device]
         if path[2] == "key-packages":
             fresh = [raw(entry["key_package"]) for entry in body["packages"]]
@@ -245,7 +245,7 @@ class FakeRelay:
             return {"group": ref, "epoch": body["epoch"], "chain": b64(self.groups[ref].chain)}
         ref, group = path[1], self.groups[path[1]]
         if device not in group.members:
-            raise Refusal(403, "not_a_member")
+            raise RefusalError(403, "not_a_member")
         if len(path) == 2:
             members = [{"account_id": self.owner[name], "device_id": name} for name in group.members]
             return {
@@ -272,7 +272,7 @@ class FakeRelay:
         info = parse_public_commit(commit)
         assert (info.group_id, info.epoch) == (raw(body["group_id"]), body["base_epoch"])
         if body["base_epoch"] != group.epoch:
-            raise Refusal(409, "wrong_epoch", current_epoch=group.epoch, missing=[])
+            raise RefusalError(409, "wrong_epoch", current_epoch=group.epoch, missing=[])
         for name in group.members:
             if name != device:
                 self.boxes[name].put("commit", ref, commit)

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from tests.client.fake_relay import FakeRelay, Group, b64, raw
 
+from letterlock.assurance.device_list import sign_list, successor
 from letterlock.client import events
 from letterlock.client.device import Device, Enrolment, new_identity, prepare, register_account
 from letterlock.client.errors import (
@@ -180,6 +181,34 @@ async def test_a_second_device_of_the_account_is_linked_by_a_new_list(world: Wor
     await bob.device.sync()
     await other.sync()
     assert contents(await take(bob.device)) == contents(await take(other)) == [b"to both"]
+
+
+async def test_a_removed_device_is_no_sender_any_more(world: World) -> None:
+    alice, bob, ref = await world.pair()
+    await bob.device.send(ref, b"while listed")
+    await bob.device.flush()
+    await alice.device.sync()
+    assert contents(await take(alice.device)) == [b"while listed"]
+    # The account signs a second version: alice fetches it when bob's envelope names it.
+    await bob.device.publish_list()
+    await bob.device.send(ref, b"under version 2")
+    await bob.device.flush()
+    await alice.device.sync()
+    assert contents(await take(alice.device)) == [b"under version 2"]
+    assert alice.device.directory.version(bob.device.account) == 2
+    held = alice.device.directory.head(bob.device.account)
+    assert held is not None
+    identity = bob.device._keys.identity_key()
+    assert identity is not None
+    without = successor(held, 1, [])
+    signed = sign_list(without, bob.device._keys.tenant_id, bob.device._keys.environment, identity).encode()
+    alice.device.directory.learn(bob.device.account, [signed])
+    await bob.device.send(ref, b"no longer listed")
+    await bob.device.flush()
+    await alice.device.sync()
+    assert await take(alice.device) == [
+        events.Finding(ref.value, "application", "sender_not_on_the_signed_list", stopped=False)
+    ]
 
 
 # -- bad luck ---------------------------------------------------------------------------------------------------------

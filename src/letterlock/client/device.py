@@ -413,7 +413,7 @@ class Device:
                 raise RelayError(RelayReason.BAD_ANSWER)
             result = answer.results[0]
             status = _HTTP_RESULTS.get(result.code if result.status == "refused" else result.status)
-            accepted += result.status == "accepted"
+            accepted += result.status in {"accepted", "duplicate"}
             if status is not None:
                 await self.answered([(sending, stream.Result(status, stream.NO_ID, stream.NO_HASH))])
         return accepted
@@ -692,6 +692,9 @@ _FINAL: Final = frozenset(
 
 _HTTP_RESULTS: Final = {
     "accepted": stream.ResultStatus.ACCEPTED,
+    "duplicate": stream.ResultStatus.DUPLICATE,
+    "quarantined": stream.ResultStatus.QUARANTINED,
+    "not_found": stream.ResultStatus.UNKNOWN_TARGET,
     "epoch_too_old": stream.ResultStatus.EPOCH_TOO_OLD,
     "epoch_ahead": stream.ResultStatus.WRONG_EPOCH,
     "not_a_member": stream.ResultStatus.NOT_ALLOWED,

@@ -6,7 +6,7 @@ All numbers big-endian::
     | u64 epoch | 16 message id | u32 length, body | 66 signature
 
 The signature is by the device's envelope key: purpose ``envelope`` for content, ``receipt`` for receipts; audience
-``mls-group``; context over group id, epoch, account, device and list hash; body ``kind || message id ||
+``mls-group``; context over group id, epoch, account, device, list version and hash; body ``kind || message id ||
 SHA-256(body)``. A receipt's body is ``message id || sender device || SHA-256(content)`` of what it acknowledges.
 """
 
@@ -230,6 +230,7 @@ def _scope(envelope: Envelope, tenant: TenantId, environment: str) -> Scope:
         envelope.epoch.to_bytes(8),
         envelope.account.value,
         envelope.device.value,
+        envelope.list_version.to_bytes(8),
         envelope.list_hash,
     )
     return Scope(tenant, environment, AUDIENCE, context)

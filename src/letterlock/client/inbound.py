@@ -7,6 +7,7 @@ from typing import Final, final
 
 import msgspec
 
+from letterlock.assurance.device_list import Device as ListedDevice
 from letterlock.client import envelope as envelopes
 from letterlock.client import events
 from letterlock.client.directory import Directory
@@ -112,7 +113,7 @@ class Inbound:
             elif item.kind is ItemKind.COMMIT:
                 await self._commit(item, record)
             elif item.kind is ItemKind.APPLICATION:
-                self._application(item, record)
+                await self._application(item, record)
             else:
                 raise GateError(GateReason.PROPOSAL_KIND)
         except (GateError, EngineError, EnvelopeError, DeviceError) as error:
@@ -160,15 +161,12 @@ class Inbound:
         self._keep(GroupRecord(record.ref, record.group_id, chain, stopped))
         self._events.append(events.GroupChanged(item.group, event.epoch, event.active))
 
-    def _application(self, item: Item, record: GroupRecord) -> None:
+    async def _application(self, item: Item, record: GroupRecord) -> None:
         event = self._engine.process(item.body)
         if not isinstance(event, Decrypted) or event.group_id != record.group_id:
             raise EngineError(EngineReason.WRONG_KIND)
         signed = envelopes.parse(event.plaintext)
-        head = self._directory.head(signed.content.account)
-        entry = head.find(signed.content.device) if head else None
-        if entry is None:
-            raise EnvelopeError(EnvelopeReason.SENDER_NOT_LISTED)
+        entry = await self._sender(item, signed.content)
         tenant, environment = self._keys.tenant_id, self._keys.environment
         content = envelopes.check(
             signed, entry, event.group_id, event.epoch, event.sender_identity, tenant, environment
@@ -181,6 +179,18 @@ class Inbound:
             self._content(item, record, content)
         else:
             self._receipt(item, content)
+
+    async def _sender(self, item: Item, content: envelopes.Envelope) -> ListedDevice:
+        """The sender's entry on the list that it names, or on a later one."""
+        if content.list_version > self._directory.version(content.account):
+            await self._hints(GroupRef(item.group), None)
+        head = self._directory.head(content.account)
+        entry = head.find(content.device) if head else None
+        if head is None or entry is None or content.list_version > head.version:
+            raise EnvelopeError(EnvelopeReason.SENDER_NOT_LISTED)
+        if content.list_version == head.version and content.list_hash != head.digest():
+            raise EnvelopeError(EnvelopeReason.SENDER_NOT_LISTED)
+        return entry
 
     def _content(self, item: Item, record: GroupRecord, content: envelopes.Envelope) -> None:
         self._events.append(

@@ -1,0 +1,233 @@
+"""The gate and the envelope by themselves: each field spoilt, each kind of sender and proposal, junk."""
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from letterlock.assurance.device_list import Device as ListedDevice
+from letterlock.assurance.device_list import DeviceKind
+from letterlock.client import envelope as envelopes
+from letterlock.client.engine import CommitBundle, Member
+from letterlock.client.envelope import Envelope, EnvelopeKind, ReceiptBody
+from letterlock.client.errors import EnvelopeError, EnvelopeReason, GateError, GateReason
+from letterlock.client.gate import added_leaf_keys, screen_commit, screen_key_package, screen_roster
+from letterlock.client.groups import chain_next, chain_start
+from letterlock.client.rine import RineEngine
+from letterlock.client.tree import leaves
+from letterlock.model.ids import AccountId, DeviceId, MessageId, TenantId
+from letterlock.wire.mls import FramingError
+from letterlock.wire.preimage import KeyFamily, SoftwareKey, Suite
+
+GROUP = b"gate group"
+TENANT = TenantId(bytes(16))
+SIGNER = SoftwareKey(KeyFamily.ENVELOPE, Suite.ED25519, bytes([1]) * 32)
+SESSION = SoftwareKey(KeyFamily.SESSION, Suite.ED25519, bytes([2]) * 32)
+LEAF = bytes([9]) * 32
+ENTRY = ListedDevice(DeviceId(bytes([5]) * 16), DeviceKind.NATIVE, SIGNER.public, LEAF, SESSION.public)
+PLAIN = Envelope(
+    EnvelopeKind.CONTENT,
+    AccountId(bytes([4]) * 16),
+    ENTRY.device,
+    3,
+    bytes([6]) * 32,
+    GROUP,
+    7,
+    MessageId(bytes([8]) * 16),
+    b"the words",
+)
+
+
+def everybody(key: bytes) -> bool:
+    return True
+
+
+def nobody(key: bytes) -> bool:
+    return False
+
+
+def why(commit: bytes, roster: tuple[Member, ...], epoch: int = 2, group: bytes = GROUP) -> GateReason:
+    with pytest.raises(GateError) as caught:
+        screen_commit(commit, group, epoch, roster, everybody)
+    assert isinstance(caught.value.reason, GateReason)
+    return caught.value.reason
+
+
+@pytest.fixture(scope="module")
+def scene() -> Iterator[tuple[RineEngine, RineEngine, CommitBundle, tuple[Member, ...]]]:
+    alice, bob, carol = (RineEngine(os.urandom(32)) for _ in range(3))
+    alice.create(GROUP)
+    first = alice.add(GROUP, bob.key_packages(1))
+    alice.confirm(GROUP)
+    bob.join(first.welcomes[0])
+    bob.confirm(GROUP)
+    bundle = alice.add(GROUP, carol.key_packages(1))
+    yield alice, carol, bundle, alice.roster(GROUP)
+    for engine in (alice, bob, carol):
+        engine.close()
+
+
+Scene = tuple[RineEngine, RineEngine, CommitBundle, tuple[Member, ...]]
+
+
+def test_a_good_commit_passes_and_each_condition_stops_it(scene: Scene) -> None:
+    _, carol, bundle, roster = scene
+    assert screen_commit(bundle.commit, GROUP, 2, roster, everybody).epoch == 2
+    assert added_leaf_keys(bundle.commit) == (carol.leaf_key,)
+    assert why(bundle.commit, roster, epoch=3) is GateReason.WRONG_EPOCH
+    assert why(bundle.commit, roster, group=b"another") is GateReason.WRONG_GROUP
+    assert why(bundle.commit, roster[1:]) is GateReason.SENDER_UNKNOWN
+    other = dataclasses.replace(roster[0], signature_key=bytes(32))
+    assert why(bundle.commit, (other, *roster[1:])) is GateReason.LEAF_CHANGED
+    with pytest.raises(GateError) as caught:
+        screen_commit(bundle.commit, GROUP, 2, roster, nobody)
+    assert caught.value.reason is GateReason.LEAF_NOT_LISTED
+
+
+def test_what_is_no_public_commit_is_refused(scene: Scene) -> None:
+    _, _, bundle, roster = scene
+    for junk in (b"", bundle.welcomes[0], bundle.group_info, bundle.commit[:-1], bundle.commit + b"\0"):
+        assert why(junk, roster) is GateReason.NOT_PARSED
+        with pytest.raises(GateError):
+            added_leaf_keys(junk)
+
+
+@pytest.mark.attack("A2")
+def test_external_commits_and_other_proposals_of_foreign_implementations(vectors: Path) -> None:
+    class Case(msgspec.Struct):
+        public_message_commit: str
+        public_message_proposal: str
+        mls_welcome: str
+
+    cases = msgspec.json.decode((vectors / "mls" / "messages.json").read_bytes(), type=list[Case])
+    seen: set[GateReason] = set()
+    for case in cases[:100]:
+        commit = bytes.fromhex(case.public_message_commit)
+        with pytest.raises(GateError) as caught:
+            screen_commit(commit, GROUP, 2, (), everybody)
+        assert isinstance(caught.value.reason, GateReason)
+        seen.add(caught.value.reason)
+        for other in (case.public_message_proposal, case.mls_welcome):
+            assert why(bytes.fromhex(other), ()) is GateReason.NOT_PARSED
+    assert seen <= {GateReason.WRONG_GROUP, GateReason.NOT_PARSED}
+
+
+def test_key_packages_must_be_of_the_listed_leaf_and_really_signed(scene: Scene) -> None:
+    _, carol, _, _ = scene
+    package = carol.key_packages(1)[0]
+    entry = dataclasses.replace(ENTRY, leaf_key=carol.leaf_key)
+    assert screen_key_package(package, entry).identity == carol.leaf_key
+    with pytest.raises(GateError) as caught:
+        screen_key_package(package, ENTRY)
+    assert caught.value.reason is GateReason.LEAF_NOT_LISTED
+    for at in (len(package) - 1, 20, 60):
+        spoilt = package[:at] + bytes([package[at] ^ 1]) + package[at + 1 :]
+        with pytest.raises(GateError) as caught:
+            screen_key_package(spoilt, entry)
+        assert caught.value.reason is GateReason.NOT_PARSED
+
+
+def test_rosters_need_every_leaf_listed_and_every_name_to_be_its_key(scene: Scene) -> None:
+    roster = scene[3]
+    screen_roster(roster, everybody)
+    with pytest.raises(GateError) as caught:
+        screen_roster(roster, lambda key: key == roster[0].identity)
+    assert caught.value.reason is GateReason.LEAF_NOT_LISTED
+    borrowed = (roster[0], dataclasses.replace(roster[1], identity=LEAF))
+    with pytest.raises(GateError) as caught:
+        screen_roster(borrowed, everybody)
+    assert caught.value.reason is GateReason.CREDENTIAL_MISMATCH
+
+
+def test_the_tree_is_read_to_its_last_byte(scene: Scene) -> None:
+    _, carol, bundle, roster = scene
+    found = leaves(bundle.group_info)
+    assert [leaf.signature_key for leaf in found] == [*(member.signature_key for member in roster), carol.leaf_key]
+    for cut in range(0, len(bundle.group_info), 17):
+        with pytest.raises(FramingError):
+            leaves(bundle.group_info[:cut])
+
+
+# -- envelopes --------------------------------------------------------------------------------------------------------
+
+
+def sealed(plain: Envelope = PLAIN) -> bytes:
+    return envelopes.seal(plain, TENANT, "test", SIGNER)
+
+
+def refused(data: bytes, leaf: bytes | None = LEAF, **given: object) -> EnvelopeReason:
+    wanted = {"group_id": GROUP, "epoch": 7, "tenant": TENANT, "environment": "test", "entry": ENTRY} | given
+    with pytest.raises(EnvelopeError) as caught:
+        envelopes.check(envelopes.parse(data), leaf_identity=leaf, **wanted)  # type: ignore[arg-type]
+    assert isinstance(caught.value.reason, EnvelopeReason)
+    return caught.value.reason
+
+
+@pytest.mark.parametrize("kind", list(EnvelopeKind))
+def test_an_envelope_survives_and_is_believed(kind: EnvelopeKind) -> None:
+    plain = dataclasses.replace(PLAIN, kind=kind)
+    signed = envelopes.parse(sealed(plain))
+    for leaf in (LEAF, None):
+        assert envelopes.check(signed, ENTRY, GROUP, 7, leaf, TENANT, "test") == plain
+
+
+def test_each_condition_of_an_envelope_stops_it() -> None:
+    assert refused(sealed(), group_id=b"other") is EnvelopeReason.ANOTHER_GROUP
+    assert refused(sealed(), epoch=8) is EnvelopeReason.ANOTHER_GROUP
+    assert refused(sealed(), leaf=bytes(32)) is EnvelopeReason.SENDER_MISMATCH
+    assert refused(sealed(), tenant=TenantId(bytes([1]) * 16)) is EnvelopeReason.BAD_SIGNATURE
+    assert refused(sealed(), environment="prod") is EnvelopeReason.BAD_SIGNATURE
+    other = dataclasses.replace(ENTRY, device=DeviceId(bytes(16)))
+    assert refused(sealed(), entry=other) is EnvelopeReason.SENDER_NOT_LISTED
+    stranger = SoftwareKey(KeyFamily.ENVELOPE, Suite.ED25519, bytes([3]) * 32).public
+    assert refused(sealed(), entry=dataclasses.replace(ENTRY, envelope_key=stranger)) is EnvelopeReason.BAD_SIGNATURE
+
+
+def test_every_spoilt_byte_of_an_envelope_is_refused() -> None:
+    data = sealed()
+    for at in range(len(data)):
+        spoilt = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+        with pytest.raises(EnvelopeError):
+            envelopes.check(envelopes.parse(spoilt), ENTRY, GROUP, 7, LEAF, TENANT, "test")
+    for end in range(len(data)):
+        with pytest.raises(EnvelopeError):
+            envelopes.parse(data[:end])
+    with pytest.raises(EnvelopeError):
+        envelopes.parse(data + b"\0")
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_give_an_envelope_or_a_typed_error(data: bytes) -> None:
+    for candidate in (data, sealed()[:60] + data):
+        try:
+            envelopes.parse(candidate)
+        except EnvelopeError:
+            continue
+
+
+def test_limits_and_receipts() -> None:
+    largest = dataclasses.replace(PLAIN, body=bytes(envelopes.MAX_CONTENT))
+    assert envelopes.parse(sealed(largest)).content == largest
+    for plain in (
+        dataclasses.replace(PLAIN, body=bytes(envelopes.MAX_CONTENT + 1)),
+        dataclasses.replace(PLAIN, group_id=b""),
+        dataclasses.replace(PLAIN, list_hash=b""),
+    ):
+        with pytest.raises(EnvelopeError):
+            sealed(plain)
+    receipt = ReceiptBody(PLAIN.message, PLAIN.device, envelopes.digest(PLAIN.body))
+    assert ReceiptBody.parse(receipt.encode()) == receipt
+    with pytest.raises(EnvelopeError):
+        ReceiptBody.parse(receipt.encode() + b"\0")
+    assert "words" not in repr(PLAIN)
+
+
+def test_the_chain_tells_histories_apart() -> None:
+    start = chain_start(GROUP, 1)
+    assert len({start, chain_start(GROUP, 0), chain_start(b"other", 1), chain_next(start, 1, b"a")}) == 4
+    assert chain_next(start, 1, b"a") != chain_next(start, 2, b"a") != chain_next(start, 1, b"b")
