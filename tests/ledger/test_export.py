@@ -9,7 +9,6 @@ import pytest
 from tests.tlog.makelog import KeySigner, MemoryStore, entry, grown, signed
 from tests.tlog.naive import naive_root
 
-from letterlock.ledger import files
 from letterlock.ledger.errors import LedgerError, LedgerReason
 from letterlock.ledger.export import LogDirectory, export_log
 from letterlock.ledger.serve import Prover, StoreReader
@@ -72,6 +71,7 @@ def test_the_checkpoint_goes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """The disk fills up at each write in turn: what the directory promises is always there."""
     reader = reader_of(700)
     real = os.fsync
+    done = False
     for failing in range(20):
         root = tmp_path / f"log{failing}"
         export_log(reader_of(300), KEY, root)
@@ -85,7 +85,7 @@ def test_the_checkpoint_goes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             real(handle)
 
         with monkeypatch.context() as patch:
-            patch.setattr(files.os, "fsync", fsync)
+            patch.setattr(os, "fsync", fsync)
             try:
                 export_log(reader, KEY, root)
                 done = True

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -99,7 +99,7 @@ def test_a_body_in_any_field_is_refused(entry: LedgerEntry, body: str | bytes, d
     """Whatever the content of a message is, and whatever field it is put into, it never gets into an entry."""
     name = data.draw(st.sampled_from([item.name for item in fields(entry)]))
     with pytest.raises((EntryError, TypeError)):
-        encode_entry(replace(entry, **{name: body}))
+        encode_entry(replace(entry, **cast("dict[str, Any]", {name: body})))
     for made in (Digest, Commitment, RuleTag):
         if not (isinstance(body, bytes) and len(body) in {8, 32}):
             with pytest.raises(EntryError):

@@ -9,7 +9,7 @@ from tests.tlog.naive import naive_root
 from letterlock.ledger.appender import Appender, restore_state
 from letterlock.ledger.errors import LedgerError, LedgerReason
 from letterlock.wire.tlog.errors import TileError, TreeError
-from letterlock.wire.tlog.growth import TreeState, edge_widths, integrate, integrate_hashes, peaks_of_edge
+from letterlock.wire.tlog.growth import FullTile, TreeState, edge_widths, integrate, integrate_hashes, peaks_of_edge
 from letterlock.wire.tlog.hashes import EMPTY_ROOT, Frontier, leaf_hash, pack_peaks, root_of
 from letterlock.wire.tlog.tiles import split_tile, tile_root
 
@@ -19,7 +19,7 @@ from letterlock.wire.tlog.tiles import split_tile, tile_root
 def test_any_cut_into_commits_gives_the_same_log(cuts: list[int]) -> None:
     state = TreeState()
     entries = [b"%d" % n for n in range(sum(cuts))]
-    tiles = []
+    tiles: list[FullTile] = []
     at = 0
     for cut in cuts:
         step = integrate(state, entries[at : at + cut])

@@ -133,8 +133,8 @@ def test_no_text_gets_into_a_record() -> None:
         lambda: acked(1, secret, bytes(32), bytes(32)),  # type: ignore[arg-type]
         lambda: acked(1, 1, secret.encode(), bytes(32)),
         lambda: acked(1, 1, bytes(32), secret.encode()),
-        lambda: accepted_shape(secret, Protection.E2EE, EvidenceGrade.NONE, Verifier.NOBODY, rule_tag("r")),  # type: ignore[arg-type]
-        lambda: accepted_shape(Channel.SMS, Protection.E2EE, EvidenceGrade.NONE, Verifier.NOBODY, secret),  # type: ignore[arg-type]
+        lambda: accepted_shape(secret, Protection.E2EE, EvidenceGrade.NONE, Verifier.NOBODY, rule_tag("r")),
+        lambda: accepted_shape(Channel.SMS, Protection.E2EE, EvidenceGrade.NONE, Verifier.NOBODY, secret),
     ):
         with pytest.raises((EntryError, TypeError, KeyError)):
             call()
