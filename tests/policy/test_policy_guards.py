@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import cache
 
 import pytest
 from tests.policy.cases import RELAY, ROWS, SMS, allow, file_with, readable, row, sealed
@@ -14,7 +15,7 @@ from letterlock.policy.evaluate import Ground, evaluate
 from letterlock.policy.facts import Body, Cell, Facts, OnDowngrade
 from letterlock.policy.file import PROFILES, profile_source, read_policy
 from letterlock.policy.guards import GUARDS, HANDLING_GUARDS, PATH_GUARDS
-from letterlock.policy.proof import prove
+from letterlock.policy.proof import ProvenPolicy, prove
 
 P = Protection
 ESCROWED = (row(RELAY, P.ESCROWED), row(SMS, P.CLEAR))
@@ -274,6 +275,11 @@ NOTICE = readable(floor=P.CLEAR)
 DEVICE = sealed()
 
 
+@cache
+def standard() -> ProvenPolicy:
+    return prove(profile_source("standard"), ROWS)
+
+
 def _changed(**parts: object) -> Callable[[Decision], Decision]:
     return lambda decision: dataclasses.replace(decision, **parts)  # type: ignore[arg-type]
 
@@ -295,7 +301,7 @@ def _changed(**parts: object) -> Callable[[Decision], Decision]:
     ],
 )
 def test_a_spoilt_decision_is_caught(guard: str, facts: Facts, spoil: Callable[[Decision], Decision]) -> None:
-    proven = prove(profile_source("standard"), ROWS)
+    proven = standard()
     ground = Ground.of(proven.policy, ROWS)
     check = next(one for one in PATH_GUARDS if one.id == guard)
     decision = proven.decide(facts)
