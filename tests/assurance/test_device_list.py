@@ -229,6 +229,23 @@ def test_every_flipped_bit_is_refused() -> None:
                 verify_first(parse_signed(bytes(changed)), ACCOUNT, TENANT, ENVIRONMENT, IDENTITY.public)
 
 
+def test_capabilities_have_one_order_and_stand_once() -> None:
+    data = first_list(1).body()
+    good, other, twice = b"\x05mls10\x08receipts", b"\x08receipts\x05mls10", b"\x05mls10\x05mls10"
+    assert data.endswith(b"\x02" + good)
+    assert parse_body(data) == first_list(1)
+    for wrong in (other, twice):
+        with refused(ListReason.OUT_OF_ORDER):
+            parse_body(data.removesuffix(good) + wrong)
+    with refused(ListReason.CAPABILITY_MALFORMED):
+        parse_body(data.removesuffix(good) + b"\x05mls10\x08receipt\xff")
+    with refused(ListReason.UNKNOWN_KIND):
+        at = data.index(device(1).device.value) + 16
+        parse_body(data[:at] + b"\x03" + data[at + 1 :])
+    with refused(ListReason.UNKNOWN_FORMAT):
+        parse_body(b"\x02" + data[1:])
+
+
 @given(st.binary(max_size=400))
 def test_any_bytes_are_a_list_or_a_typed_error(data: bytes) -> None:
     try:
