@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+import uvloop
 from tests.smpp.support import ACCOUNTS, ALICE, QUICK, Notebook, client_of, config, new_ref, screen, send, until
 
 from letterlock.lab.smsc import Fault, FaultKind, LabSmsc, ReceiptForm, ReceiptOrder
@@ -408,6 +409,17 @@ def test_plain_text_beyond_loopback_is_refused() -> None:
 def test_contradictory_settings_are_refused(change: dict[str, object]) -> None:
     with pytest.raises(ValueError):
         config(2775, **change)
+
+
+def test_it_runs_on_the_servers_event_loop() -> None:
+    async def run() -> list[str]:
+        async with LabSmsc(ACCOUNTS) as smsc, client_of(config(smsc.port), Notebook()) as client:
+            assert await client.wait_bound(10)
+            await send(client, "on uvloop")
+            return screen(smsc)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(run()) == ["on uvloop"]
 
 
 def test_two_spellings_are_one_phone() -> None:

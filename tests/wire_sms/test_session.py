@@ -188,6 +188,16 @@ def test_a_refused_bind_may_be_tried_again() -> None:
     esme.request(Bind(CommandId.BIND_TRANSCEIVER, "letter", "pw"), 0)
 
 
+def test_a_second_bind_waits_for_the_answer_to_the_first() -> None:
+    smsc = Session(Role.SMSC, TIMERS, 0)
+    bind = Bind(CommandId.BIND_TRANSCEIVER, "letter", "pw")
+    first, second = smsc.receive(encode(Pdu(bind, 1)) + encode(Pdu(bind, 2)), 0)
+    assert isinstance(first, Asked)
+    assert (written(second).sequence, written(second).status) == (2, CommandStatus.RALYBND)
+    smsc.respond(first.pdu, BindResp(CommandId.BIND_TRANSCEIVER_RESP))
+    assert smsc.state is State.BOUND_TRX
+
+
 def test_the_window_and_its_answers() -> None:
     esme, smsc = pair()
     sent = [esme.request(submit(), 0) for _ in range(2)]

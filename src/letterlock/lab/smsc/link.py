@@ -3,7 +3,7 @@
 import asyncio
 import hmac
 from collections import deque
-from typing import Protocol
+from typing import Protocol, cast
 
 from letterlock.model.clock import Clock
 from letterlock.wire.sms.pdu import UNBIND_RESP, Bind, BindResp, Body, DeliverSm, Pdu, QuerySm, SubmitSm, error_response
@@ -83,8 +83,7 @@ class Link(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but its bases
         self._centre.joined(self)
         self._tick()
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from enum import Enum, unique
+from typing import cast
 
 from letterlock.model.clock import Clock
 from letterlock.wire.sms.pdu import Body, Pdu
@@ -60,8 +61,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but its bases
         limits = (self._timers.response_ms, self._timers.enquire_ms, self._timers.bind_ms)
         step = max(_SHORTEST_TICK_MS, min(_LONGEST_TICK_MS, *(limit // _TICKS_PER_LIMIT for limit in limits)))
         self._schedule(step)

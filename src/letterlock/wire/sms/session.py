@@ -338,8 +338,11 @@ class Session:
             events.append(Write(encode(Pdu(GENERIC_NACK, min(pdu.sequence, MAX_SEQUENCE), CommandStatus.RSYSERR))))
             return
         after = TRANSITIONS.get((self.state, step_of(command, 0)))
+        binding = command in _ESME_ONLY - _WINDOWED
+        if binding and self._asked:  # the bind before it has no answer yet
+            after = None
         if after is None:
-            bound = self.state is not State.OPEN and command in _ESME_ONLY - _WINDOWED
+            bound = binding and (self.state is not State.OPEN or bool(self._asked))
             events.append(self._refusal(pdu, CommandStatus.RALYBND if bound else CommandStatus.RINVBNDSTS))
             return
         if command in _WINDOWED and len(self._asked) >= self.timers.peer_window:
