@@ -1,6 +1,8 @@
 """Conformance of an MLS engine adapter: what works, and every known way in which an engine has failed before."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -463,6 +465,28 @@ def test_closing_leaves_nothing_in_memory_storage(make: Callable[[], Device]) ->
     device.engine.close()
     device.engine.close()
     assert not root.exists()
+
+
+LEAVE = """
+import os, signal
+from letterlock.client.rine import RineEngine
+engine = RineEngine(bytes(range(32)))
+engine.create(b"left behind")
+print(engine._scratch.root, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_left_is_swept_and_a_live_one_is_not(make: Callable[[], Device]) -> None:
+    live = make()
+    live.engine.create(GROUP)
+    killed = subprocess.run([sys.executable, "-c", LEAVE], capture_output=True, check=False)
+    left = Path(killed.stdout.decode().strip())
+    assert left.is_dir()
+    assert list(left.rglob("state.bin"))
+    make()
+    assert not left.exists()
+    assert live.engine.encrypt(GROUP, b"unharmed")
 
 
 def test_damaged_state_is_refused(pair: tuple[Device, Device]) -> None:

@@ -4,6 +4,7 @@ Only tmpfs and ramfs count as memory-backed (statfs(2) magic numbers, read from 
 still write their pages to disk: swap off, or encrypted, is for the operating system to arrange.
 """
 
+import fcntl
 import os
 import shutil
 import tempfile
@@ -17,6 +18,7 @@ from letterlock.client.errors import EngineError, EngineReason
 MEMORY_FILE_SYSTEMS: Final = frozenset({"tmpfs", "ramfs"})
 _DEFAULT_PARENT: Final = Path("/dev/shm")  # noqa: S108 - the one place on Linux that is memory-backed everywhere
 _PREFIX: Final = "letterlock-mls-"
+_LOCK: Final = "lock"
 MAX_PART: Final = 64 * 1024 * 1024
 """Bytes of one file of the engine: a group of 1000 members needs 1.9 MB."""
 
@@ -65,12 +67,16 @@ class Scratch:
             not place.is_dir() or file_system_of(place) not in MEMORY_FILE_SYSTEMS
         ):
             raise EngineError(EngineReason.NOT_MEMORY_BACKED)
+        _sweep(place)
         self.root: Final = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
+        # Held as long as this process lives; a killed one's directory is known by its free lock.
+        self._lock: Final = os.open(self.root / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
         self._open = True
 
     def read(self, under: str = "") -> dict[str, bytes]:
         """All files below a folder, by their path relative to the root."""
-        return {self._name(path): path.read_bytes() for path in self._files(self.root / under)}
+        return {self._name(path): path.read_bytes() for path in _files(self.root / under)}
 
     def write(self, parts: dict[str, bytes]) -> None:
         """Puts files where :meth:`read` found them.
@@ -91,8 +97,8 @@ class Scratch:
     def drop(self, under: str) -> None:
         """Overwrites and removes a file, or all files below a folder."""
         target = self.root / under
-        for path in list(self._files(target)):
-            self._overwrite(path)
+        for path in list(_files(target)):
+            _overwrite(path)
         if target.is_dir():
             shutil.rmtree(target)
 
@@ -100,27 +106,49 @@ class Scratch:
         """Overwrites and removes everything. Harmless when repeated."""
         if self._open:
             self._open = False
-            for path in list(self._files(self.root)):
-                self._overwrite(path)
+            for path in list(_files(self.root)):
+                _overwrite(path)
             shutil.rmtree(self.root, ignore_errors=True)
+            os.close(self._lock)
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
 
-    def _files(self, place: Path) -> Iterator[Path]:
-        if place.is_file():
-            yield place
-        elif place.is_dir():
-            for folder, _, names in os.walk(place):
-                for name in names:
-                    yield Path(folder) / name
 
-    @staticmethod
-    def _overwrite(path: Path) -> None:
+def _files(place: Path) -> Iterator[Path]:
+    if place.is_file():
+        yield place
+    elif place.is_dir():
+        for folder, _, names in os.walk(place):
+            for name in names:
+                yield Path(folder) / name
+
+
+def _overwrite(path: Path) -> None:
+    try:
+        size = path.stat().st_size
+        with path.open("r+b") as out:
+            out.write(bytes(size))
+        path.unlink()
+    except FileNotFoundError:
+        return
+
+
+def _sweep(place: Path) -> None:
+    """Overwrites and removes what killed processes of this user left behind. A live one holds its lock."""
+    for stale in place.glob(_PREFIX + "*"):
         try:
-            size = path.stat().st_size
-            with path.open("r+b") as out:
-                out.write(bytes(size))
-            path.unlink()
-        except FileNotFoundError:
-            return
+            lock = os.open(stale / _LOCK, os.O_RDWR | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        try:
+            if os.fstat(lock).st_uid != os.getuid():
+                continue
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for path in list(_files(stale)):
+                _overwrite(path)
+            shutil.rmtree(stale, ignore_errors=True)
+        except OSError:
+            continue
+        finally:
+            os.close(lock)
