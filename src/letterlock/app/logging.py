@@ -26,7 +26,9 @@ def only_allowed(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMap
     kept: dict[str, Any] = {}
     dropped = 0
     for name, value in event.items():
-        if (name in ALLOWED and (isinstance(value, bool | int | float) or value is None)) or (name in ALLOWED and isinstance(value, str) and len(value) <= MAX_VALUE):
+        if (name in ALLOWED and (isinstance(value, bool | int | float) or value is None)) or (
+            name in ALLOWED and isinstance(value, str) and len(value) <= MAX_VALUE
+        ):
             kept[name] = value
         else:
             dropped += 1

@@ -40,7 +40,7 @@ class HttpFace:
     Args:
         routes: all operations.
         sessions: who holds which credential.
-        hot: (method, path) to bare handlers; they come from the same table and keep its contract.
+        group_messages: the bare handler of the hot route; it is in the table too, and keeps the table's contract.
         websocket: the device stream.
         observe: metrics.
     """
@@ -50,13 +50,13 @@ class HttpFace:
         routes: Sequence[Route],
         sessions: Sessions,
         *,
-        hot: dict[tuple[str, str], HotHandler],
+        group_messages: HotHandler,
         websocket: HotHandler,
         observe: Observe,
     ) -> None:
         self.routes = tuple(routes)
         self._sessions = sessions
-        self._hot = hot
+        self._group_messages = group_messages
         self._websocket = websocket
         self._observe = observe
         self._router = Router([StarletteRoute(r.path, self._endpoint(r), methods=[r.method]) for r in routes])
@@ -66,8 +66,11 @@ class HttpFace:
         """One request or connection."""
         kind = scope["type"]
         if kind == "http":
-            hot = self._hot.get((scope["method"], scope["path"]))
-            await (hot or self._cold)(scope, receive, send)
+            path = scope["path"]
+            if path.endswith("/messages") and path.startswith("/v1/groups/") and scope["method"] == "POST":
+                await self._group_messages(scope, receive, send)
+            else:
+                await self._cold(scope, receive, send)
         elif kind == "websocket":
             await self._websocket(scope, receive, send)
 

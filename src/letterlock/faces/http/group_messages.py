@@ -13,7 +13,6 @@ from letterlock.faces.http.problems import Code, Problem, of_validation
 from letterlock.faces.http.routes import Access, Answer, Call, DevicePrincipal, Route
 from letterlock.gateway.codes import INDICATORS
 from letterlock.gateway.sealed import Offered, Outcome, SealedAcceptor, Sender
-from letterlock.model.clock import Clock
 from letterlock.model.ids import GroupRef, MessageId
 from letterlock.storage.codes import GRADES, PROTECTIONS, VERIFIERS
 from letterlock.storage.commands import Shown
@@ -90,13 +89,11 @@ class GroupMessagesHandler:
         sessions: Sessions,
         session_version: Callable[[], int],
         acceptor: SealedAcceptor,
-        clock: Clock,
         observe: Observe,
     ) -> None:
         self._sessions = sessions
         self._session_version = session_version
         self._acceptor = acceptor
-        self._clock = clock
         self._observe = observe
         self._decode = msgspec.json.Decoder(GroupMessages).decode
         self._security: dict[tuple[int, int, int, int], SealedSecurity] = {}

@@ -1,6 +1,6 @@
 """The route table: validation, authorisation, OpenAPI and the tests' enumeration all come from it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, unique
 from typing import Any, Final
@@ -125,8 +125,8 @@ class Route:
     access: Access
     handler: Handler
     request: type[msgspec.Struct] | None = None
-    answers: dict[int, type[msgspec.Struct] | None] = field(default_factory=dict)
-    problems: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    answers: Mapping[int, type[msgspec.Struct] | None] = field(default_factory=dict)
+    problems: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     query: tuple[Parameter, ...] = ()
     max_body: int = DEFAULT_BODY
     media_type: str = "application/json"

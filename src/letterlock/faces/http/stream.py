@@ -18,6 +18,7 @@ from letterlock.gateway.hub import Hub, Mail
 from letterlock.gateway.sealed import Offered, SealedAcceptor, Sender
 from letterlock.model.clock import Clock
 from letterlock.model.errors import LetterlockError
+from letterlock.model.ids import TenantId
 from letterlock.storage.commands import Ack, Acked
 from letterlock.storage.errors import StorageError
 from letterlock.wire import stream as frames
@@ -49,7 +50,7 @@ class Pages(Protocol):
         """The mailbox's newest and acknowledged sequence."""
         ...
 
-    async def page(self, mailbox: int, after: int, limit: int) -> list[tuple[int, bytes, bytes]]:
+    async def page(self, tenant: TenantId, mailbox: int, after: int, limit: int) -> list[tuple[int, bytes, bytes]]:
         """Up to ``limit`` items after a sequence: sequence, item head, body."""
         ...
 
@@ -309,7 +310,7 @@ class _Connection:
         """Sends what the store has next; whether there was anything."""
         mail = self._mail
         limit = min(PAGE, up_to - mail.sent)
-        items = await self._owner.pages.page(mail.mailbox, mail.sent, limit)
+        items = await self._owner.pages.page(self._device.tenant_id, mail.mailbox, mail.sent, limit)
         if not items:
             # Expired, or removed: nothing up to the head is left.
             mail.fed(mail.head)

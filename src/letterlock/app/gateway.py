@@ -1,0 +1,183 @@
+"""The composition root: every part is made here, by hand, with what it needs and nothing more."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from letterlock import __version__
+from letterlock.app.clock import SystemClock
+from letterlock.app.keys import LedgerSigner, open_keys
+from letterlock.app.settings import Settings
+from letterlock.assurance.assess import Path as MessagePath
+from letterlock.faces.http.app import HttpFace
+from letterlock.faces.http.credentials import Credentials
+from letterlock.faces.http.group_messages import GroupMessagesHandler
+from letterlock.faces.http.stream import DeviceStream
+from letterlock.faces.http.system import SystemRoutes
+from letterlock.gateway.hub import Hub
+from letterlock.gateway.ledger_store import LedgerStoreBridge
+from letterlock.gateway.mail_pages import MailPages
+from letterlock.gateway.maintenance import GenerationRows, Maintenance, Purger
+from letterlock.gateway.policies import Policies
+from letterlock.gateway.sealed import SealedAcceptor
+from letterlock.gateway.tenants import Tenants
+from letterlock.ledger.heads import FileHeadKeeper, HeadSigner
+from letterlock.model.capability import Channel
+from letterlock.policy.file import profile_source
+from letterlock.policy.proof import prove
+from letterlock.relay.directory import GroupDirectory, SessionDirectory
+from letterlock.storage.maintenance_commands import RecordEvent
+from letterlock.storage.sqlite.committer import GroupCommitter
+from letterlock.storage.sqlite.connection import StoreLock
+from letterlock.storage.sqlite.core import StoreCore
+from letterlock.storage.sqlite.reader import Readers
+from letterlock.storage.sqlite.registry import handlers
+from letterlock.storage.sqlite.relay_reads import RelayReads
+from letterlock.storage.sqlite.tenant_ops import all_tenants, live_api_keys
+from letterlock.storage.tenant_commands import PolicyLoaded
+from letterlock.transports.registry import CAPABILITIES
+from letterlock.watch.metrics import Metrics
+from letterlock.wire.tlog.commitments import Digest
+from letterlock.wire.tlog.entries import GatewayStarted
+
+HEAD_FILE: Final = "ledger-head.note"
+DEFAULT_TENANT: Final = "default"
+API_KEY_FILE: Final = "api-key"
+
+_log: Final = structlog.get_logger("letterlock.app")
+
+
+@dataclass(slots=True)
+class Gateway:
+    """A running gateway: its face, and how to end it."""
+
+    face: HttpFace
+    tenants: Tenants
+    committer: GroupCommitter
+    heads: HeadSigner
+    maintenance: Maintenance
+    purger: Purger
+    _closers: list[Callable[[], Awaitable[None] | None]]
+
+    async def close(self) -> None:
+        """Ends everything in the reverse order of its making; what was accepted is durable."""
+        for closer in reversed(self._closers):
+            pending = closer()
+            if pending is not None:
+                await pending
+
+
+async def open_gateway(settings: Settings) -> Gateway:
+    """Opens the store and everything on it, on the running event loop.
+
+    Raises:
+        LetterlockError: with the reason; nothing is left half open.
+    """
+    closers: list[Callable[[], Awaitable[None] | None]] = []
+    try:
+        return await _open(settings, closers)
+    except BaseException:
+        for closer in reversed(closers):
+            pending = closer()
+            if pending is not None:
+                await pending
+        raise
+
+
+async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] | None]]) -> Gateway:
+    loop = asyncio.get_running_loop()
+    clock = SystemClock()
+    folder = Path(settings.store.folder)
+    lock = StoreLock(folder)
+    closers.append(lock.release)
+    keys = open_keys(settings, folder)
+    closers.append(keys.close)
+    core = StoreCore(folder, handlers(), clock, purge_after_ms=settings.store.metadata_after_delivery_minutes * 60_000)
+    committer = GroupCommitter(core, loop)
+    closers.append(committer.close)
+    readers = Readers(folder)
+    closers.append(readers.close)
+    metrics = Metrics()
+    metrics.watch_queue(lambda: committer.depth)
+    committer.on_commit(metrics.ledger_size.set)
+
+    policies = await _policies(settings, committer, clock)
+    tenants = Tenants(committer, clock, readers.read_now(all_tenants), readers.read_now(live_api_keys))
+    await _first_tenant(tenants, settings, folder)
+    build = Digest(sha256(f"letterlock {__version__}".encode()).digest())
+    await committer.run(RecordEvent(GatewayStarted(ts=clock.now_ms(), build=build, schema=1, resumed=0)))
+
+    ledger = LedgerStoreBridge(readers, committer, loop)
+    head_file = Path(settings.ledger.head_file) if settings.ledger.head_file else folder / HEAD_FILE
+    heads = HeadSigner(ledger, LedgerSigner(keys.keystore, settings.ledger.origin), FileHeadKeeper(head_file))
+    await loop.run_in_executor(None, heads.start)
+    purger = Purger(committer, clock)
+    maintenance = Maintenance(
+        purger,
+        keys.storage,
+        GenerationRows(committer, loop),
+        heads,
+        clock,
+        purge_every_s=settings.store.purge_every_s,
+        sign_every_s=settings.ledger.sign_every_ms / 1000,
+    )
+
+    reads = RelayReads(readers)
+    sessions = SessionDirectory(clock)
+    groups = GroupDirectory(reads)
+    credentials = Credentials(sessions, tenants)
+    hub = Hub()
+    relay_path = MessagePath.of(*[row for row in CAPABILITIES if row.channel is Channel.RELAY])
+    acceptor = SealedAcceptor(
+        relay_path,
+        policies,
+        groups,
+        committer,
+        hub,
+        lambda: keys.storage.current(clock.now_ms()),
+        clock,
+        keys.derive(b"message ids"),
+    )
+    stream = DeviceStream(
+        credentials,
+        lambda: sessions.version,
+        acceptor,
+        committer,
+        MailPages(reads, keys.storage),
+        hub,
+        clock,
+        metrics,
+    )
+    group_messages = GroupMessagesHandler(credentials, lambda: sessions.version, acceptor, metrics.answered)
+    system = SystemRoutes(heads, ledger, metrics, CAPABILITIES, lambda: {"store": "ok"})
+    routes = (*system.routes(), group_messages.route())
+    system.describe(routes)
+    face = HttpFace(routes, credentials, group_messages=group_messages, websocket=stream, observe=metrics.answered)
+    maintenance.start()
+    closers.append(maintenance.stop)
+    return Gateway(face, tenants, committer, heads, maintenance, purger, closers)
+
+
+async def _policies(settings: Settings, committer: GroupCommitter, clock: SystemClock) -> Policies:
+    file = settings.policy.file
+    source = Path(file).read_text() if file else profile_source(settings.policy.profile)
+    proven = prove(source, CAPABILITIES)
+    version: int = await committer.run(PolicyLoaded(proven.hash, sum(1 for _ in proven.table()), clock.now_ms()))
+    return Policies(proven, {}, version)
+
+
+async def _first_tenant(tenants: Tenants, settings: Settings, folder: Path) -> None:
+    """An empty store gets a tenant and one API key, whose secret goes into a file that only the owner reads."""
+    if tenants.all():
+        return
+    tenant = await tenants.add(DEFAULT_TENANT, settings.policy.profile)
+    _, secret = await tenants.add_key(tenant.no)
+    path = folder / API_KEY_FILE
+    path.touch(mode=0o600)
+    path.write_text(secret + "\n")
+    _log.info("tenant_created", hint="the API key of the first tenant is in the file api-key of the store's folder")
