@@ -239,9 +239,10 @@ def test_capabilities_have_one_order_and_stand_once() -> None:
             parse_body(data.removesuffix(good) + wrong)
     with refused(ListReason.CAPABILITY_MALFORMED):
         parse_body(data.removesuffix(good) + b"\x05mls10\x08receipt\xff")
+    native = data.index(b"\x01\x00\x21\x01" + device(1).envelope_key.raw)
+    assert parse_body(data[:native] + b"\x02" + data[native + 1 :]).devices[0].kind is DeviceKind.WEB
     with refused(ListReason.UNKNOWN_KIND):
-        at = data.index(device(1).device.value) + 16
-        parse_body(data[:at] + b"\x03" + data[at + 1 :])
+        parse_body(data[:native] + b"\x03" + data[native + 1 :])
     with refused(ListReason.UNKNOWN_FORMAT):
         parse_body(b"\x02" + data[1:])
 
