@@ -133,6 +133,7 @@ def test_several_recipients_subjects_and_strangers_are_fine() -> None:
         (["From: sip:a@b", *TOP[1:]], CpimReason.BAD_ADDRESS),
         (["From: <nobody>", *TOP[1:]], CpimReason.BAD_ADDRESS),
         (["From: <sip:a@b><sip:c@d>", *TOP[1:]], CpimReason.BAD_ADDRESS),
+        (["From: a> <sip:c@d>", *TOP[1:]], CpimReason.BAD_ADDRESS),
         (["From: <sip:a b@c>", *TOP[1:]], CpimReason.BAD_ADDRESS),
         (["From: <sip:é@c>", *TOP[1:]], CpimReason.BAD_ADDRESS),
         ([*TOP, "imdn.Message-ID: a b"], CpimReason.BAD_MESSAGE_ID),

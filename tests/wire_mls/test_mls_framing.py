@@ -156,6 +156,7 @@ def test_a_private_message_gives_back_what_was_put_in(
         (private_message(content_type=4), FramingReason.UNKNOWN_CONTENT_TYPE),
         (private_message(sender_data=b"s" * 27), FramingReason.LENGTH_OUT_OF_RANGE),
         (private_message(sender_data=b"s" * 29), FramingReason.LENGTH_OUT_OF_RANGE),
+        (private_message().replace(b"\x1c" + b"\x5d" * 28, b"\x1b" + b"\x5d" * 28), FramingReason.LENGTH_OUT_OF_RANGE),
         (private_message(b"c" * (MIN_CIPHERTEXT - 1)), FramingReason.LENGTH_OUT_OF_RANGE),
         (private_message(authenticated_data=b"a" * 4097), FramingReason.LENGTH_OUT_OF_RANGE),
         (private_message() + b"x", FramingReason.TRAILING_BYTES),

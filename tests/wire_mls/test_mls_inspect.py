@@ -3,6 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.wire_mls.making import load_messages
 
 from letterlock.model.bodies import SealedKind
@@ -23,7 +24,7 @@ from letterlock.wire.mls import (
 )
 from letterlock.wire.mls.codec import Reader, Writer
 from letterlock.wire.mls.proposals import Add, Commit, read_commit, read_proposal
-from letterlock.wire.mls.signatures import check_signature
+from letterlock.wire.mls.signatures import check_signature, sign_content
 from letterlock.wire.mls.structures import LeafSource, read_key_package, read_leaf_node
 
 PARSERS: dict[str, Callable[[bytes], object]] = {
@@ -203,6 +204,28 @@ def key_package(
     writer.raw(bytes.fromhex("020001 020001 00 00 020001".replace(" ", "")))
     writer.u8(source).u64(5).u64(6).opaque(b"").opaque(b"leaf signature")
     return writer.opaque(extensions).opaque(b"package signature").done()
+
+
+def test_each_of_the_two_signatures_is_checked() -> None:
+    key = Ed25519PrivateKey.generate()
+    public = key.public_key().public_bytes_raw()
+
+    def signed(label: bytes, content: bytes, *, right: bool) -> bytes:
+        return key.sign(sign_content(label if right else b"Another", content))
+
+    def made(*, leaf_right: bool, package_right: bool) -> bytes:
+        unsigned = parse_key_package(key_package(signature_key=public)).package
+        leaf = Writer().raw(unsigned.leaf.content)
+        leaf.opaque(signed(b"LeafNodeTBS", unsigned.leaf.content, right=leaf_right))
+        head = Writer().u16(1).u16(1).opaque(unsigned.init_key).raw(leaf.done()).opaque(b"").done()
+        tail = Writer().opaque(signed(b"KeyPackageTBS", head, right=package_right)).done()
+        return Writer().u16(1).u16(5).raw(head + tail).done()
+
+    check_key_package(parse_key_package(made(leaf_right=True, package_right=True)))
+    for leaf_right, package_right in ((False, True), (True, False)):
+        with pytest.raises(SignatureError) as caught:
+            check_key_package(parse_key_package(made(leaf_right=leaf_right, package_right=package_right)))
+        assert caught.value.reason is SignatureReason.INVALID_SIGNATURE
 
 
 def test_fields_of_a_key_package() -> None:

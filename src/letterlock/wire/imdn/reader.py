@@ -49,7 +49,7 @@ class _Tree:
         self._count += 1
         if self._count > MAX_ELEMENTS or len(self._open) >= MAX_DEPTH:
             raise ImdnError(ImdnReason.TOO_COMPLEX)
-        foreign = not name.startswith(_PREFIX) or (bool(self._open) and self._open[-1] is None)
+        foreign = not name.startswith(_PREFIX)
         element = None if foreign else _Element(name.removeprefix(_PREFIX))
         parent = self._open[-1] if self._open else None
         if element is not None and parent is not None:
