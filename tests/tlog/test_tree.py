@@ -145,6 +145,7 @@ def test_pairs_to_600_accept_right_and_refuse_wrong(pair: tuple[int, int]) -> No
             verify_consistency(newer, older, proof, root_at(newer), root_at(older))
 
 
+@pytest.mark.long
 def test_all_pairs_to_600() -> None:
     for newer in range(1, 601):
         for older in range(1, newer + 1):
