@@ -1,0 +1,1 @@
+"""Pattern A: the blind MLS delivery service: accounts' device lists, sessions, key packages, commits, mailboxes."""

@@ -1,0 +1,137 @@
+"""What is looked up for every request: live sessions and known groups. In memory, and kept right by outcomes."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from letterlock.model.clock import Clock
+from letterlock.relay.ports import Reads
+from letterlock.storage.relay_rows import GroupRow, SessionRow
+
+KNOWN_GROUPS: Final = 100_000
+"""Groups in memory: some 30 MB."""
+SWEEP_EVERY: Final = 4_096
+"""New sessions between two looks for expired ones."""
+
+
+class SessionDirectory:
+    """Who holds which session token, by its hash. Runs on the event loop alone.
+
+    Args:
+        clock: wall time; an expired session is nobody's.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._sessions: dict[bytes, SessionRow] = {}
+        self._of: dict[int, set[bytes]] = {}
+        self._listeners: list[Callable[[int], None]] = []
+        self._added = 0
+        self.version = 0
+        """The revocation version: what a decision relies on when it relies on a session."""
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def find(self, token_hash: bytes) -> SessionRow | None:
+        """The live session of a token."""
+        found = self._sessions.get(token_hash)
+        if found is None or found.expires_ms <= self._clock.now_ms():
+            return None
+        return found
+
+    def load(self, sessions: Iterable[SessionRow], version: int) -> None:
+        """Takes what the store holds, at start-up."""
+        for session in sessions:
+            self.add(session)
+        self.revoked_at(version)
+
+    def add(self, session: SessionRow) -> None:
+        """A login has been committed."""
+        self._added += 1
+        if self._added % SWEEP_EVERY == 0:
+            self._sweep()
+        self._sessions[session.token_hash] = session
+        self._of.setdefault(session.mailbox, set()).add(session.token_hash)
+
+    def end(self, token_hashes: Iterable[bytes]) -> None:
+        """These tokens have ended."""
+        for token_hash in token_hashes:
+            session = self._sessions.pop(token_hash, None)
+            if session is not None:
+                tokens = self._of[session.mailbox]
+                tokens.discard(token_hash)
+                if not tokens:
+                    del self._of[session.mailbox]
+
+    def end_device(self, mailbox: int) -> None:
+        """All sessions of a device have ended; whoever listens closes its stream."""
+        self.end(tuple(self._of.get(mailbox, ())))
+        for listener in self._listeners:
+            listener(mailbox)
+
+    def revoked_at(self, version: int) -> None:
+        """The revocation version has moved on."""
+        self.version = max(self.version, version)
+
+    def on_device_ended(self, listener: Callable[[int], None]) -> None:
+        """Calls ``listener(mailbox)`` when all sessions of a device end at once."""
+        self._listeners.append(listener)
+
+    def _sweep(self) -> None:
+        now = self._clock.now_ms()
+        self.end([token for token, session in self._sessions.items() if session.expires_ms <= now])
+
+
+@dataclass(frozen=True, slots=True)
+class GroupHead:
+    """What routing knows of a group: its number in the store, its MLS id, and the newest epoch seen here."""
+
+    number: int
+    ref: bytes
+    group_id: bytes
+    tenant: int
+    epoch: int
+
+
+class GroupDirectory:
+    """Groups by tenant and name. The writer's check of epoch and membership is what counts; this saves look-ups."""
+
+    def __init__(self, reads: Reads) -> None:
+        self._reads = reads
+        self._heads: dict[tuple[int, bytes], GroupHead] = {}
+
+    def known(self, tenant: int, ref: bytes) -> GroupHead | None:
+        """A group that is in memory."""
+        return self._heads.get((tenant, ref))
+
+    async def find(self, tenant: int, ref: bytes) -> GroupHead | None:
+        """A group, from memory or the store.
+
+        Raises:
+            StorageError: the store failed.
+        """
+        found = self._heads.get((tenant, ref))
+        if found is not None:
+            return found
+        row = await self._reads.group(tenant, ref)
+        return None if row is None else self.learn(row)
+
+    def learn(self, row: GroupRow) -> GroupHead:
+        """Takes what was read; a newer epoch that an outcome brought meanwhile stays."""
+        known = self._heads.get((row.tenant, row.ref))
+        if known is not None and known.epoch >= row.epoch:
+            return known
+        return self._put(GroupHead(row.number, row.ref, row.group_id, row.tenant, row.epoch))
+
+    def advance(self, head: GroupHead, epoch: int) -> None:
+        """A commit has been applied."""
+        known = self._heads.get((head.tenant, head.ref), head)
+        if known.epoch < epoch:
+            self._put(GroupHead(head.number, head.ref, head.group_id, head.tenant, epoch))
+
+    def _put(self, head: GroupHead) -> GroupHead:
+        if len(self._heads) >= KNOWN_GROUPS:
+            self._heads.pop(next(iter(self._heads)))
+        self._heads[head.tenant, head.ref] = head
+        return head

@@ -1,0 +1,135 @@
+"""Key packages: put into a pool, claimed once."""
+
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from letterlock.model.clock import Clock
+from letterlock.model.ids import AccountId, DeviceId
+from letterlock.relay.accounts import SALT_BYTES
+from letterlock.relay.errors import RelayError
+from letterlock.relay.limits import CLAIM_WINDOW_MS, CLAIMS_PER_HOUR, MAX_CLAIM_PAIRS, MAX_KEY_PACKAGE
+from letterlock.relay.ports import Committer, Entropy, settle
+from letterlock.storage.relay_commands import (
+    Claimed,
+    ClaimKeyPackages,
+    ClearKeyPackages,
+    NewPackage,
+    NoteFinding,
+    PackagesKept,
+    PutKeyPackages,
+    RelayReason,
+)
+from letterlock.wire.mls import CipherSuite, FramingError, SignatureError, check_key_package, parse_key_package
+from letterlock.wire.tlog.words import FindingCode, Severity
+
+_NEVER_MS = 2**62
+"""A lifetime without end, as a number that every store can hold."""
+
+
+@dataclass(slots=True)
+class _Pair:
+    times: deque[int]
+    noted: bool = False
+
+
+class ClaimQuota:
+    """Claims of one account on another in the last hour (A23). The longest idle pair is forgotten first.
+
+    Args:
+        clock: steady time.
+        limit: pairs in memory.
+    """
+
+    def __init__(self, clock: Clock, limit: int = MAX_CLAIM_PAIRS) -> None:
+        self._clock = clock
+        self._limit = limit
+        self._pairs: OrderedDict[tuple[int, bytes, bytes], _Pair] = OrderedDict()
+
+    def take(self, tenant: int, claimer: bytes, target: bytes) -> tuple[int, bool]:
+        """Counts a claim.
+
+        Returns:
+            seconds to wait (0: go ahead), and whether this is the first refusal of the window.
+        """
+        now = self._clock.monotonic_ms()
+        key = (tenant, claimer, target)
+        pair = self._pairs.pop(key, None) or _Pair(deque())
+        if len(self._pairs) >= self._limit:
+            self._pairs.popitem(last=False)
+        self._pairs[key] = pair
+        times = pair.times
+        while times and times[0] <= now - CLAIM_WINDOW_MS:
+            times.popleft()
+        if len(times) >= CLAIMS_PER_HOUR:
+            first = not pair.noted
+            pair.noted = True
+            return -(-(times[0] + CLAIM_WINDOW_MS - now) // 1_000), first
+        times.append(now)
+        pair.noted = False
+        return 0, False
+
+
+class KeyPackages:
+    """Puts and claims.
+
+    Args:
+        committer: the writer.
+        quota: counts claims.
+        clock: wall time, for lifetimes.
+        entropy: for salts.
+    """
+
+    def __init__(self, committer: Committer, quota: ClaimQuota, clock: Clock, entropy: Entropy) -> None:
+        self._committer = committer
+        self._quota = quota
+        self._clock = clock
+        self._entropy = entropy
+
+    async def put(self, tenant: int, mailbox: int, packages: Sequence[tuple[bytes, bool]]) -> PackagesKept:
+        """Adds packages (MLSMessage, whether it is a last resort) to a device's pool.
+
+        Raises:
+            RelayError: BAD_KEY_PACKAGE, LEAF_NOT_LISTED, TOO_MANY_KEY_PACKAGES.
+        """
+        command = PutKeyPackages(tenant, mailbox, tuple(self._checked(*package) for package in packages))
+        size = sum(len(package.package) for package in command.packages)
+        return await settle(self._committer, command, PackagesKept, tenant=tenant, size=size)
+
+    def _checked(self, data: bytes, last_resort: bool) -> NewPackage:
+        try:
+            info = parse_key_package(data, limit=MAX_KEY_PACKAGE)
+            check_key_package(info)
+        except (FramingError, SignatureError):
+            raise RelayError(RelayReason.BAD_KEY_PACKAGE) from None
+        ends = min(info.not_after * 1_000, _NEVER_MS)
+        # A package that says "last resort" inside must be declared so, or it would be given out as an ordinary one.
+        misdeclared = info.last_resort and not last_resort
+        if info.suite is not CipherSuite.X25519_AES128_SHA256_ED25519 or ends <= self._clock.now_ms() or misdeclared:
+            raise RelayError(RelayReason.BAD_KEY_PACKAGE)
+        return NewPackage(sha256(data).digest(), data, info.signature_key, last_resort, ends)
+
+    async def clear(self, tenant: int, mailbox: int) -> None:
+        """Empties a device's pool."""
+        await settle(self._committer, ClearKeyPackages(tenant, mailbox), type(None), tenant=tenant)
+
+    async def claim(
+        self, tenant: int, claimer: int, claimer_account: bytes, account: AccountId, devices: Sequence[DeviceId] | None
+    ) -> Claimed:
+        """One package for each device of an account, or of these devices; never the claimer's own.
+
+        Raises:
+            RelayError: CLAIM_QUOTA with ``retry_after_s``; NOT_FOUND.
+        """
+        wait, note = self._quota.take(tenant, claimer_account, account.value)
+        if wait:
+            if note:
+                finding = NoteFinding(
+                    FindingCode.QUOTA_DRAINING, Severity.NOTICE, claimer_account, self._entropy(SALT_BYTES)
+                )
+                await settle(self._committer, finding, type(None), tenant=tenant)
+            raise RelayError(RelayReason.CLAIM_QUOTA, retry_after_s=wait)
+        wanted = None if devices is None else tuple(device.value for device in devices)
+        command = ClaimKeyPackages(tenant, account.value, wanted, claimer)
+        return await settle(self._committer, command, Claimed, tenant=tenant)

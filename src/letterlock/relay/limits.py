@@ -1,0 +1,31 @@
+"""The limits of docs/protocol/devices.md, with their reasons there."""
+
+from typing import Final
+
+MAX_KEY_PACKAGE: Final = 16_384
+MAX_KEY_PACKAGES_PUT: Final = 100
+MAX_COMMIT: Final = 1 << 20
+MAX_WELCOME: Final = 1 << 20
+MAX_GROUP_INFO: Final = 1 << 20
+MAX_GROUP_ID: Final = 255
+MAX_BUNDLE: Final = 8 << 20
+"""Bytes of a commit bundle as JSON: commit, GroupInfo and a few Welcomes of the largest size in base64."""
+NONCE_LIFETIME_MS: Final = 60_000
+NONCES_PER_DEVICE: Final = 8
+MAX_NONCES: Final = 65_536
+"""Open nonces in all: some 20 MB, and far more logins than a minute has."""
+SESSION_LIFETIME_MS: Final = 600_000
+MAILBOX_ITEMS: Final = 100_000
+MAILBOX_BYTES: Final = 256 << 20
+MAILBOX_TTL_MS: Final = 30 * 86_400_000
+CLAIMS_PER_HOUR: Final = 30
+CLAIM_WINDOW_MS: Final = 3_600_000
+MAX_CLAIM_PAIRS: Final = 100_000
+"""Pairs of accounts whose claims are counted: some 30 MB; beyond it the longest idle pair is forgotten."""
+LISTS_PER_ANSWER: Final = 64
+COMMITS_PER_ANSWER: Final = 100
+ITEMS_PER_PAGE: Final = 1_000
+PAGE_BYTES: Final = 4 << 20
+"""Of sealed bodies in one page; a single larger item still comes alone."""
+MAX_STATE_COUNTER: Final = 2**63 - 1
+"""What every store can hold."""

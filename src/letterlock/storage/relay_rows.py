@@ -1,0 +1,113 @@
+"""What the delivery service reads. Bodies come sealed, as they lie there."""
+
+from msgspec import Struct
+
+
+class AccountRow(Struct, frozen=True):
+    """An account and the head of its list; version 0 and empty bytes before the first list."""
+
+    identity_key: bytes
+    version: int
+    signed: bytes
+
+
+class ListVersion(Struct, frozen=True):
+    """One version of a signed list."""
+
+    version: int
+    signed: bytes
+    leaf_hash: bytes
+
+
+class LoginCandidate(Struct, frozen=True):
+    """A device that may be the one that logs in: ids are unique within a tenant only."""
+
+    tenant: int
+    tenant_id: bytes
+    account: bytes
+    mailbox: int
+    session_key: bytes
+
+
+class SessionRow(Struct, frozen=True):
+    """A session, with what its principal needs."""
+
+    tenant: int
+    tenant_id: bytes
+    mailbox: int
+    device: bytes
+    account: bytes
+    expires_ms: int
+    token_hash: bytes
+
+
+class GroupRow(Struct, frozen=True):
+    """A group's head."""
+
+    number: int
+    tenant: int
+    ref: bytes
+    group_id: bytes
+    epoch: int
+    chain: bytes
+    first_epoch: int
+    private_handshakes: bool
+
+
+class MemberRow(Struct, frozen=True):
+    """A leaf, as the relay was told."""
+
+    account: bytes
+    device: bytes
+
+
+class EarlierCommit(Struct, frozen=True):
+    """What this caller committed before under the same idempotency key."""
+
+    request_hash: bytes
+    epoch: int
+    chain: bytes
+    record_hash: bytes
+
+
+class CommitRow(Struct, frozen=True):
+    """One commit of a group's log."""
+
+    base_epoch: int
+    message_id: bytes
+    sealed: bytes
+    generation: int
+    chain: bytes
+    adds: tuple[MemberRow, ...]
+    removes: tuple[MemberRow, ...]
+
+
+class ItemRow(Struct, frozen=True):
+    """One mailbox item; ``group`` is empty for a message that was not to a group."""
+
+    sequence: int
+    kind: int
+    group: bytes
+    message_id: bytes
+    accepted_ms: int
+    protection: int
+    grade: int
+    verifier: int
+    sealed: bytes
+    generation: int
+
+
+class MailboxRow(Struct, frozen=True):
+    """Where a mailbox stands."""
+
+    tenant: int
+    head: int
+    acked: int
+    lost: bool
+
+
+class FullMailbox(Struct, frozen=True):
+    """A mailbox that has to be emptied."""
+
+    tenant: int
+    mailbox: int

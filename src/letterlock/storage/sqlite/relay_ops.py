@@ -1,0 +1,25 @@
+"""What the writer does for the delivery service: one handler a command."""
+
+from letterlock.storage import relay_commands as c
+from letterlock.storage.sqlite import relay_devices, relay_groups, relay_mail
+from letterlock.storage.sqlite.core import Handler
+
+
+def relay_handlers() -> dict[type, Handler]:
+    """The handlers to give to the store's writer."""
+    return {
+        c.CreateAccount: relay_devices.create_account,
+        c.PublishDeviceList: relay_devices.publish_device_list,
+        c.LogIn: relay_devices.log_in,
+        c.LogOut: relay_devices.log_out,
+        c.RaiseCounter: relay_devices.note_counter,
+        c.NoteFinding: relay_devices.note_finding,
+        c.PutKeyPackages: relay_devices.put_key_packages,
+        c.ClearKeyPackages: relay_devices.clear_key_packages,
+        c.ClaimKeyPackages: relay_devices.claim_key_packages,
+        c.CreateGroup: relay_groups.create_group,
+        c.CommitGroup: relay_groups.commit_group,
+        c.ResetMailbox: relay_mail.reset_mailbox,
+        c.LoseMailbox: relay_mail.lose_mailbox,
+        c.PurgeRelay: relay_mail.purge_relay,
+    }

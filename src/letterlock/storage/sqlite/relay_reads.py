@@ -1,0 +1,312 @@
+"""What the delivery service reads, on a reader's connection: one snapshot a call."""
+
+from collections.abc import Callable
+from typing import Final, Protocol, TypeVar
+
+import apsw
+
+from letterlock.storage.relay_rows import (
+    AccountRow,
+    CommitRow,
+    EarlierCommit,
+    FullMailbox,
+    GroupRow,
+    ItemRow,
+    ListVersion,
+    LoginCandidate,
+    MailboxRow,
+    MemberRow,
+    SessionRow,
+)
+from letterlock.storage.sqlite.rows import first, rows
+from letterlock.storage.sqlite.state import MAILBOX_SHIFT, SEQ_MASK
+from letterlock.wire.stream import ItemKind
+
+MAX_CANDIDATES: Final = 16
+"""Devices of one id that a login looks at: ids are random, so more than one is an accident or an attempt."""
+SWEEP_PAGE: Final = 500
+"""Devices that one look at mailboxes covers."""
+
+T = TypeVar("T")
+
+_GROUP: Final = (
+    "SELECT no, tenant, ref, group_id, epoch, log_head, first_epoch, private_handshakes FROM mls_group"
+    " WHERE tenant=? AND ref=?"
+)
+
+
+class Reading(Protocol):
+    """Runs a query beside the writer."""
+
+    async def read(self, work: Callable[[apsw.Connection], T]) -> T:
+        """Runs ``work`` in one snapshot."""
+        ...
+
+
+class RelayReads:
+    """The delivery service's queries. Every one raises StorageError as :meth:`Reading.read` does."""
+
+    def __init__(self, readers: Reading) -> None:
+        self._readers = readers
+
+    async def account(self, tenant: int, account: bytes) -> AccountRow | None:
+        """An account with the head of its list."""
+
+        def work(db: apsw.Connection) -> AccountRow | None:
+            row = first(
+                db,
+                "SELECT a.identity_key, a.list_version, v.signed FROM account a LEFT JOIN device_list_version v"
+                " ON v.tenant=a.tenant AND v.account=a.id AND v.version=a.list_version"
+                " WHERE a.tenant=? AND a.id=? AND a.identity_key IS NOT NULL",
+                (tenant, account),
+            )
+            return None if row is None else AccountRow(row[0], row[1], row[2] or b"")
+
+        return await self._readers.read(work)
+
+    async def list_versions(self, tenant: int, account: bytes, since: int, limit: int) -> tuple[ListVersion, ...]:
+        """Versions after ``since``, oldest first."""
+
+        def work(db: apsw.Connection) -> tuple[ListVersion, ...]:
+            found = rows(
+                db,
+                "SELECT version, signed, leaf_hash FROM device_list_version WHERE tenant=? AND account=? AND version>?"
+                " ORDER BY version LIMIT ?",
+                (tenant, account, since, limit),
+            )
+            return tuple(ListVersion(*row) for row in found)
+
+        return await self._readers.read(work)
+
+    async def login_candidates(self, device: bytes) -> tuple[LoginCandidate, ...]:
+        """Live devices with this id, in all tenants."""
+
+        def work(db: apsw.Connection) -> tuple[LoginCandidate, ...]:
+            found = rows(
+                db,
+                "SELECT d.tenant, t.id, d.account, d.mailbox, d.session_key FROM device d JOIN tenant t"
+                " ON t.no=d.tenant WHERE d.id=? AND d.revoked_ms IS NULL ORDER BY d.mailbox LIMIT ?",
+                (device, MAX_CANDIDATES),
+            )
+            return tuple(LoginCandidate(*row) for row in found)
+
+        return await self._readers.read(work)
+
+    async def sessions(self, now_ms: int) -> tuple[tuple[SessionRow, ...], int]:
+        """All live sessions and the revocation version: for start-up."""
+
+        def work(db: apsw.Connection) -> tuple[tuple[SessionRow, ...], int]:
+            found = rows(
+                db,
+                "SELECT s.tenant, t.id, s.mailbox, d.id, d.account, s.expires_ms, s.token_hash FROM device_session s"
+                " JOIN device d ON d.mailbox=s.mailbox JOIN tenant t ON t.no=s.tenant"
+                " WHERE s.expires_ms>? AND d.revoked_ms IS NULL",
+                (now_ms,),
+            )
+            version = rows(db, "SELECT value FROM counter WHERE name='session_version'")[0][0]
+            return tuple(SessionRow(*row) for row in found), version
+
+        return await self._readers.read(work)
+
+    async def group(self, tenant: int, ref: bytes) -> GroupRow | None:
+        """A group by its name."""
+
+        def work(db: apsw.Connection) -> GroupRow | None:
+            return _group(db, tenant, ref)
+
+        return await self._readers.read(work)
+
+    async def member_group(self, tenant: int, ref: bytes, mailbox: int) -> tuple[GroupRow | None, bool]:
+        """A group, and whether this device is a member that gets fan-out."""
+
+        def work(db: apsw.Connection) -> tuple[GroupRow | None, bool]:
+            found = _group(db, tenant, ref)
+            return found, found is not None and _is_member(db, found.number, mailbox)
+
+        return await self._readers.read(work)
+
+    async def members(self, group: int) -> tuple[MemberRow, ...]:
+        """Whose leaves are in a group, those without fan-out included."""
+
+        def work(db: apsw.Connection) -> tuple[MemberRow, ...]:
+            found = rows(
+                db,
+                "SELECT account, id FROM device WHERE mailbox IN (SELECT mailbox FROM group_member WHERE group_no=?1"
+                " UNION SELECT mailbox FROM group_silent WHERE group_no=?1) ORDER BY mailbox",
+                (group,),
+            )
+            return tuple(MemberRow(*row) for row in found)
+
+        return await self._readers.read(work)
+
+    async def before_commit(
+        self, tenant: int, ref: bytes, mailbox: int, idempotency_key: bytes
+    ) -> tuple[GroupRow | None, bool, EarlierCommit | None]:
+        """What decides before a commit is looked at: the group, membership, and an earlier request."""
+
+        def work(db: apsw.Connection) -> tuple[GroupRow | None, bool, EarlierCommit | None]:
+            found = _group(db, tenant, ref)
+            if found is None:
+                return None, False, None
+            earlier = first(
+                db,
+                "SELECT request_hash, base_epoch+1, log_head, record_hash FROM group_log"
+                " WHERE group_no=? AND committer=? AND idempotency_key=?",
+                (found.number, mailbox, idempotency_key),
+            )
+            return found, _is_member(db, found.number, mailbox), EarlierCommit(*earlier) if earlier else None
+
+        return await self._readers.read(work)
+
+    async def missing_commits(self, mailbox: int, group: int, base_epoch: int) -> tuple[int, ...]:
+        """Sequences, in this mailbox, of a group's commits of an epoch or later."""
+        low = mailbox << MAILBOX_SHIFT
+
+        def work(db: apsw.Connection) -> tuple[int, ...]:
+            found = rows(
+                db,
+                "SELECT key FROM mailbox_item WHERE key BETWEEN ? AND ? AND kind=? AND message IN"
+                " (SELECT message FROM group_log WHERE group_no=? AND base_epoch>=?) ORDER BY key",
+                (low, low | SEQ_MASK, int(ItemKind.COMMIT), group, base_epoch),
+            )
+            return tuple(key & SEQ_MASK for (key,) in found)
+
+        return await self._readers.read(work)
+
+    async def commits(self, group: int, from_epoch: int, limit: int) -> tuple[CommitRow, ...]:
+        """A group's commits from an epoch on, oldest first."""
+
+        def work(db: apsw.Connection) -> tuple[CommitRow, ...]:
+            found = rows(
+                db,
+                "SELECT seq, base_epoch, message_id, sealed, generation, log_head FROM group_log"
+                " WHERE group_no=? AND base_epoch>=? ORDER BY base_epoch LIMIT ?",
+                (group, from_epoch, limit),
+            )
+            return tuple(
+                CommitRow(base, message, sealed, key, head, _changed(db, group, seq, 1), _changed(db, group, seq, 0))
+                for seq, base, message, sealed, key, head in found
+            )
+
+        return await self._readers.read(work)
+
+    async def mailbox(self, mailbox: int) -> MailboxRow | None:
+        """Where a mailbox stands."""
+
+        def work(db: apsw.Connection) -> MailboxRow | None:
+            return _mailbox(db, mailbox)
+
+        return await self._readers.read(work)
+
+    async def page(self, mailbox: int, after: int, limit: int, max_bytes: int) -> tuple[ItemRow, ...]:
+        """Items after a sequence, in order and without holes; at least one if there is one."""
+        low = mailbox << MAILBOX_SHIFT
+
+        def work(db: apsw.Connection) -> tuple[ItemRow, ...]:
+            cursor = db.execute(
+                "SELECT i.key, i.kind, g.ref, m.id, m.accepted_ms, m.protection, m.grade, m.verifier, b.sealed,"
+                " b.generation FROM mailbox_item i LEFT JOIN message m ON m.seq=i.message"
+                " LEFT JOIN sealed_body b ON b.message=i.message LEFT JOIN mls_group g ON g.no=m.group_no"
+                " WHERE i.key BETWEEN ? AND ? ORDER BY i.key LIMIT ?",
+                (low | min(after + 1, SEQ_MASK), low | SEQ_MASK, limit),
+            )
+            found: list[ItemRow] = []
+            size = 0
+            for key, kind, ref, *rest in cursor:
+                sequence = key & SEQ_MASK
+                if rest[5] is None or (found and sequence != found[-1].sequence + 1):
+                    # Never past a hole: a device sees it as a lost mailbox, not as a message less.
+                    break
+                size += len(rest[5])
+                if found and size > max_bytes:
+                    break
+                found.append(ItemRow(sequence, kind, ref or b"", *rest))
+            return tuple(found)
+
+        return await self._readers.read(work)
+
+    async def overfull(
+        self, after: int, max_items: int, max_bytes: int, accepted_before_ms: int
+    ) -> tuple[tuple[FullMailbox, ...], int]:
+        """Looks at the mailboxes after a number: which must be emptied, and where to go on (0: all were seen)."""
+
+        def work(db: apsw.Connection) -> tuple[tuple[FullMailbox, ...], int]:
+            devices = rows(
+                db,
+                "SELECT mailbox, tenant, revoked_ms, lost FROM device WHERE mailbox>? ORDER BY mailbox LIMIT ?",
+                (after, SWEEP_PAGE),
+            )
+            found = [
+                FullMailbox(tenant, mailbox)
+                for mailbox, tenant, revoked, lost in devices
+                if _must_go(db, mailbox, revoked is not None or lost == 1, max_items, max_bytes, accepted_before_ms)
+            ]
+            return tuple(found), devices[-1][0] if len(devices) == SWEEP_PAGE else 0
+
+        return await self._readers.read(work)
+
+
+def _group(db: apsw.Connection, tenant: int, ref: bytes) -> GroupRow | None:
+    row = first(db, _GROUP, (tenant, ref))
+    if row is None:
+        return None
+    no, of, name, group_id, epoch, chain, first_epoch, private = row
+    return GroupRow(no, of, name, group_id, epoch, chain, first_epoch, bool(private))
+
+
+def _is_member(db: apsw.Connection, group: int, mailbox: int) -> bool:
+    return first(db, "SELECT 1 FROM group_member WHERE group_no=? AND mailbox=?", (group, mailbox)) is not None
+
+
+def _changed(db: apsw.Connection, group: int, seq: int, added: int) -> tuple[MemberRow, ...]:
+    found = rows(
+        db,
+        "SELECT d.account, d.id FROM group_change c JOIN device d ON d.mailbox=c.mailbox"
+        " WHERE c.group_no=? AND c.seq=? AND c.added=? ORDER BY c.mailbox",
+        (group, seq, added),
+    )
+    return tuple(MemberRow(*row) for row in found)
+
+
+def _newest(db: apsw.Connection, mailbox: int) -> int:
+    low = mailbox << MAILBOX_SHIFT
+    newest = rows(db, "SELECT max(key) FROM mailbox_item WHERE key BETWEEN ? AND ?", (low, low | SEQ_MASK))[0][0]
+    return (newest or 0) & SEQ_MASK
+
+
+def _mailbox(db: apsw.Connection, mailbox: int) -> MailboxRow | None:
+    row = first(db, "SELECT tenant, head, acked, lost FROM device WHERE mailbox=?", (mailbox,))
+    if row is None:
+        return None
+    tenant, head, acked, lost = row
+    return MailboxRow(tenant, max(head, acked, _newest(db, mailbox)), acked, lost != 0)
+
+
+def _must_go(
+    db: apsw.Connection, mailbox: int, leftovers: bool, max_items: int, max_bytes: int, accepted_before_ms: int
+) -> bool:
+    low = mailbox << MAILBOX_SHIFT
+    bounds = (low, low | SEQ_MASK)
+    oldest = first(
+        db,
+        "SELECT i.key, m.accepted_ms FROM mailbox_item i LEFT JOIN message m ON m.seq=i.message"
+        " WHERE i.key BETWEEN ? AND ? ORDER BY i.key LIMIT 1",
+        bounds,
+    )
+    if oldest is None:
+        return False
+    # Items of a revoked or lost mailbox came in the very commit that emptied it. A missing message is a hole.
+    if leftovers or oldest[1] is None or oldest[1] <= accepted_before_ms:
+        return True
+    count = _newest(db, mailbox) - (oldest[0] & SEQ_MASK) + 1
+    if count > max_items:
+        return True
+    if count * (1 << 20) <= max_bytes:
+        return False
+    size = rows(
+        db,
+        "SELECT total(length(b.sealed)) FROM mailbox_item i JOIN sealed_body b ON b.message=i.message"
+        " WHERE i.key BETWEEN ? AND ?",
+        bounds,
+    )[0][0]
+    return bool(size > max_bytes)
