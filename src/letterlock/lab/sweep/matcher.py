@@ -23,6 +23,8 @@ MAX_OPEN: Final = 64
 """Compressed members followed at once over the border of a piece of input."""
 ZIP_HEADER: Final = 30
 
+_ZEROS: Final = bytes(BLOCK + 8)
+
 Found = Callable[[int, Encoding, int], None]
 """Told of each occurrence: which canary, in which encoding, at which offset."""
 
@@ -93,6 +95,8 @@ class _Sieve:
             return
         view = memoryview(data)
         for start in range(0, len(data), BLOCK):
+            if 0 not in self._words and data[start : start + BLOCK + 8] == _ZEROS:
+                continue  # much of a process's memory: no word of any pattern begins here
             shared: set[int] = set()
             for offset in self._starts:
                 length = min(BLOCK, len(data) - start - offset)
