@@ -129,6 +129,7 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
 
     reads = RelayReads(readers)
     sessions = SessionDirectory(clock)
+    sessions.load(*await reads.sessions(clock.now_ms()))
     groups = GroupDirectory(reads)
     credentials = Credentials(sessions, tenants)
     hub = Hub()

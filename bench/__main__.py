@@ -1,0 +1,229 @@
+"""``make bench``: one run, one machine, one table. Bounded in time; loopback alone."""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from bench import servers
+from bench.generator import Recipient, Tally, drained, http_load, percentile, stream_load
+from bench.provision import provision
+
+Row = dict[str, Any]
+
+
+def fsync_rate(folder: Path, count: int = 400) -> tuple[float, float]:
+    """Appends of 4 kB with fdatasync a second, and their median in ms."""
+    durations = []
+    with (folder / "fsync").open("wb", buffering=0) as file:
+        for _ in range(count):
+            began = time.perf_counter()
+            file.write(bytes(4096))
+            os.fdatasync(file.fileno())
+            durations.append(time.perf_counter() - began)
+    return count / sum(durations), statistics.median(durations) * 1e3
+
+
+async def bare_rate(world: Any, seconds: float) -> tuple[list[Row], float]:
+    """The bare 202 server under the same requests; and the round trip of one caller in ms."""
+    server = servers.bare()
+    found = []
+    try:
+        for callers in (1, 8, 64):
+            tally = Tally()
+            before = server.cpu_seconds()
+            took = await http_load(world, server.port, callers, 1, seconds, tally)
+            cpu = server.cpu_seconds() - before
+            found.append(row("bare 202 server", callers, 1, took, cpu, tally))
+    finally:
+        server.stop()
+    return found, found[0]["accept_p50_ms"]
+
+
+def row(what: str, callers: int, batch: int, took: float, cpu: float, tally: Tally) -> Row:
+    return {
+        "what": what,
+        "callers": callers,
+        "batch": batch,
+        "rate": tally.accepted / took,
+        "cpu_us": cpu / max(tally.accepted, 1) * 1e6,
+        "accept_p50_ms": percentile(tally.accept_ms, 0.5),
+        "accept_p99_ms": percentile(tally.accept_ms, 0.99),
+        "e2e_p50_ms": percentile(tally.end_to_end_ms, 0.5),
+        "e2e_p99_ms": percentile(tally.end_to_end_ms, 0.99),
+        "accepted": tally.accepted,
+        "delivered": tally.delivered,
+    }
+
+
+async def gateway_rates(folder: Path, world: Any, seconds: float, only: str) -> list[Row]:
+    server = servers.gateway(folder)
+    found = []
+    applied = {party.mailbox: 0 for party in world.recipients}
+    try:
+        for kind, batch in (("http", 1), ("http", 20), ("stream", 20)):
+            if only and only != f"{kind}{batch}":
+                continue
+            for callers in (1, 8, 64):
+                tally = Tally()
+                recipients = [Recipient(server.port, party, tally) for party in world.recipients]
+                for recipient, party in zip(recipients, world.recipients, strict=True):
+                    await recipient.start(applied[party.mailbox])
+                before = server.cpu_seconds()
+                load = http_load if kind == "http" else stream_load
+                took = await load(world, server.port, callers, batch, seconds, tally)
+                began = time.perf_counter()
+                await drained(tally)
+                took += time.perf_counter() - began
+                await asyncio.sleep(0.3)
+                cpu = server.cpu_seconds() - before
+                for recipient, party in zip(recipients, world.recipients, strict=True):
+                    await recipient.stop()
+                    applied[party.mailbox] = recipient.applied
+                found.append(row(f"gateway, {kind}", callers, batch, took, cpu, tally))
+    finally:
+        server.stop()
+    return found
+
+
+def store_rates(count: int) -> list[Row]:
+    found = []
+    for batch in (1, 20, 100, 300):
+        place = tempfile.mkdtemp(prefix="letterlock-bench-", dir=_WORK)
+        try:
+            output = subprocess.run(
+                [
+                    sys.executable,
+                    "-m",
+                    "bench.servers",
+                    "store",
+                    place,
+                    str(max(batch, min(count, batch * 100) // batch * batch)),
+                    str(batch),
+                ],
+                check=True,
+                capture_output=True,
+            ).stdout
+        finally:
+            shutil.rmtree(place)
+        figures = json.loads(output)
+        found.append({"what": "store only, group commit", "callers": 1, "batch": batch, **figures})
+    return found
+
+
+def show(rows: list[Row]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="accepted, delivered, acknowledged and deleted")
+    for title in (
+        "what",
+        "callers",
+        "messages a batch",
+        "messages/s",
+        "server CPU us/message",
+        "accept p50/p99 ms",
+        "end to end p50/p99 ms",
+    ):
+        table.add_column(title, justify="left" if title == "what" else "right")
+    for one in rows:
+        accept = (
+            f"{one['accept_p50_ms']:.2f} / {one['accept_p99_ms']:.2f}"
+            if "accept_p50_ms" in one
+            else f"{one['p50_ms']:.2f} / {one['p99_ms']:.2f}"
+        )
+        whole = f"{one['e2e_p50_ms']:.2f} / {one['e2e_p99_ms']:.2f}" if one.get("delivered") else ""
+        table.add_row(
+            one["what"],
+            str(one["callers"]),
+            str(one["batch"]),
+            f"{one['rate']:,.0f}",
+            f"{one['cpu_us']:.1f}",
+            accept,
+            whole,
+        )
+    Console(width=140).print(table)
+
+
+_WORK = os.environ.get("LETTERLOCK_BENCH_DIR") or None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=4.0, help="of load for each cell")
+    parser.add_argument("--only", default="", help="http1, http20 or stream20")
+    parser.add_argument("--json", action="store_true")
+    wanted = parser.parse_args()
+    work = Path(tempfile.mkdtemp(prefix="letterlock-bench-", dir=_WORK))
+    try:
+        world = provision(work / "gateway")
+        rate, fsync_ms = fsync_rate(work)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            bare, round_trip_ms = runner.run(bare_rate(world, wanted.seconds))
+            measured = runner.run(gateway_rates(work / "gateway", world, wanted.seconds, wanted.only))
+        stored = store_rates(20_000)
+    finally:
+        shutil.rmtree(work)
+    rows = [*bare, *stored, *measured]
+    ratios = compare(bare, stored, measured, fsync_ms, round_trip_ms)
+    machine = (
+        f"{os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()}, Python {platform.python_version()}"
+    )
+    if wanted.json:
+        print(
+            json.dumps(
+                {"machine": machine, "fsync_per_s": rate, "fsync_p50_ms": fsync_ms, "rows": rows, "ratios": ratios}
+            )
+        )
+        return
+    show(rows)
+    print(f"machine: {machine}; generator: bench.generator on the same cores")
+    print(f"fdatasync of 4 kB: {rate:,.0f}/s, p50 {fsync_ms:.2f} ms; bare HTTP round trip p50 {round_trip_ms:.2f} ms")
+    for name, value in ratios.items():
+        print(f"{name}: {value}")
+
+
+def compare(bare: list[Row], stored: list[Row], measured: list[Row], fsync_ms: float, trip_ms: float) -> dict[str, str]:
+    """The targets, by server CPU a message, and the latency of one caller."""
+    found: dict[str, str] = {}
+
+    def cpu(rows: list[Row], what: str, callers: int, batch: int) -> float | None:
+        return next(
+            (r["cpu_us"] for r in rows if r["what"] == what and r["callers"] == callers and r["batch"] == batch), None
+        )
+
+    for callers in (8, 64):
+        single, limit = cpu(measured, "gateway, http", callers, 1), cpu(bare, "bare 202 server", callers, 1)
+        if single and limit:
+            found[f"HTTP single at {callers} callers, of the bare 202 server"] = (
+                f"{limit / single:.0%} (target 35 %, stretch 50 %)"
+            )
+        frame = cpu(measured, "gateway, stream", callers, 20)
+        for batch in (100, 300):
+            alone = cpu(stored, "store only, group commit", 1, batch)
+            if frame and alone:
+                found[f"stream frames of 20 at {callers} callers, of store-only at {batch} a commit"] = (
+                    f"{alone / frame:.0%} (target 60 %, stretch 70 %)"
+                )
+    one = next((r for r in measured if r["what"] == "gateway, http" and r["callers"] == 1 and r["batch"] == 1), None)
+    if one:
+        limit = fsync_ms + trip_ms
+        found["one caller, end to end p50"] = (
+            f"{one['e2e_p50_ms']:.2f} ms, {one['e2e_p50_ms'] / limit:.1f} x (fsync + round trip = {limit:.2f} ms; target 2 x)"
+        )
+    return found
+
+
+if __name__ == "__main__":
+    main()
