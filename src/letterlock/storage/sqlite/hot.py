@@ -8,9 +8,9 @@ from typing import Final
 import apsw
 
 from letterlock.model.message import MessageState
-from letterlock.storage.commands import Accepted, AcceptSealed, Ack, Acked
+from letterlock.storage.commands import Accepted, AcceptSealed, Ack, Acked, Shown
 from letterlock.storage.errors import CommitReason, CommitRefused
-from letterlock.storage.sqlite.rows import rows
+from letterlock.storage.sqlite.rows import rows, run
 from letterlock.storage.sqlite.state import MAILBOX_SHIFT, refused
 from letterlock.storage.sqlite.transaction import Transaction
 from letterlock.wire.tlog import records
@@ -21,16 +21,32 @@ PAST_EPOCHS: Final = 4
 DEDUPLICATION_MS: Final = 7 * 86_400_000
 """How long a retry finds its first answer: longer than a phone is usually without a network."""
 
+# A commit inserts all its rows of a table in one step: the rows travel as packed strings in one array, and SQLite
+# takes them apart without the interpreter's lock, while the event loop goes on. Numbers are decimal digits, because
+# SQL reads those out of a string and has no way to read binary ones.
+_ROW: Final = b"%b%b%b%016d%016d%016d%010d%010d%06d%06d%d"
 _INSERT_MESSAGE: Final = (
     "INSERT INTO message (seq, tenant, id, state, channel, protection, grade, verifier, indicator, decision, rule,"
     " fall, group_no, sender, pending, size_bucket, entry, slot, accepted_ms, updated_ms, expires_ms)"
-    " VALUES (?,?,?,?,0,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+    " SELECT CAST(substr(value,65,16) AS INTEGER), ?2, substr(value,1,16), ?3, 0, ?4, ?5, ?6, ?7, ?8, ?9, ?10,"
+    " nullif(CAST(substr(value,113,10) AS INTEGER),0), CAST(substr(value,123,10) AS INTEGER),"
+    " CAST(substr(value,133,6) AS INTEGER), CAST(substr(value,145,1) AS INTEGER), ?11,"
+    " CAST(substr(value,139,6) AS INTEGER), CAST(substr(value,81,16) AS INTEGER),"
+    " CAST(substr(value,81,16) AS INTEGER), CAST(substr(value,97,16) AS INTEGER) FROM carray(?1)"
 )
 _INSERT_KEY: Final = (
-    "INSERT INTO message_key (id, tenant, seq, request_mac, record_hash, status, expires_ms) VALUES (?,?,?,?,?,?,?)"
+    "INSERT INTO message_key (id, tenant, seq, request_mac, record_hash, status, expires_ms)"
+    " SELECT substr(value,1,16), ?2, CAST(substr(value,65,16) AS INTEGER), substr(value,17,16), substr(value,33,32),"
+    " ?3, CAST(substr(value,81,16) AS INTEGER)+?4 FROM carray(?1)"
 )
-_INSERT_BODY: Final = "INSERT INTO sealed_body (message, sealed, generation) VALUES (?,?,?)"
-_INSERT_ITEM: Final = "INSERT INTO mailbox_item (key, message, kind) VALUES (?,?,?)"
+_INSERT_BODY: Final = (
+    "INSERT INTO sealed_body (message, sealed, generation) SELECT CAST(substr(value,1,16) AS INTEGER),"
+    " substr(value,27), CAST(substr(value,17,10) AS INTEGER) FROM carray(?1)"
+)
+_INSERT_ITEM: Final = (
+    "INSERT INTO mailbox_item (key, message, kind) SELECT CAST(substr(value,1,19) AS INTEGER),"
+    " CAST(substr(value,20,16) AS INTEGER), CAST(substr(value,36,1) AS INTEGER) FROM carray(?1)"
+)
 _DELIVERED: Final = (
     "UPDATE message SET pending=pending-?1, updated_ms=?2, state=iif(pending<=?1 AND state=?5, ?6, state),"
     " purge_ms=iif(pending<=?1, ?3, NULL) WHERE seq IN carray(?4)"
@@ -43,14 +59,13 @@ _DROP_BODIES: Final = (
 class HotBatch:
     """The accepts and acknowledgements of one group commit."""
 
-    __slots__ = ("_acks", "_bodies", "_items", "_keys", "_known", "_messages", "_tx")
+    __slots__ = ("_acks", "_bodies", "_items", "_known", "_rows", "_tx")
 
     def __init__(self, tx: Transaction, accepts: Sequence[AcceptSealed]) -> None:
         self._tx = tx
-        self._messages: list[tuple[object, ...]] = []
-        self._keys: list[tuple[object, ...]] = []
-        self._bodies: list[tuple[int, bytes, int]] = []
-        self._items: list[tuple[int, int, int]] = []
+        self._rows: dict[tuple[int, int, int], tuple[Shown, list[bytes]]] = {}
+        self._bodies: list[bytes] = []
+        self._items: list[bytes] = []
         self._acks: dict[int, tuple[int, int]] = {}
         self._known: dict[bytes, tuple[int, int, bytes, bytes, int]] = {}
         if accepts:
@@ -85,17 +100,19 @@ class HotBatch:
             mailbox = state.mailboxes[number]
             mailbox.head += 1
             deliveries.append((number, mailbox.head))
-            self._items.append((number << MAILBOX_SHIFT | mailbox.head, seq, command.kind))
-        self._messages.append((
-            seq, command.tenant, command.message_id, command.state, shown.protection, shown.grade, shown.verifier,
-            shown.indicator, shown.decision, shown.rule, shown.fall, command.group or None, command.sender,
-            len(deliveries), command.size_bucket, -1, slot, command.now_ms, command.now_ms, command.expires_ms,
-        ))  # fmt: skip
-        self._keys.append((
-            command.message_id, command.tenant, seq, command.request_mac, record_hash, command.state,
-            command.now_ms + DEDUPLICATION_MS,
-        ))  # fmt: skip
-        self._bodies.append((seq, command.sealed, command.generation))
+            self._items.append(b"%019d%016d%d" % (number << MAILBOX_SHIFT | mailbox.head, seq, command.kind))
+        row = _ROW % (
+            command.message_id, command.request_mac, record_hash, seq, command.now_ms, command.expires_ms,
+            command.group, command.sender, len(deliveries), slot, command.size_bucket,
+        )  # fmt: skip
+        # The commands of this commit keep their `shown` alive, so its identity is a good key here.
+        alike = (command.tenant, command.state, id(shown))
+        found = self._rows.get(alike)
+        if found is None:
+            self._rows[alike] = (shown, [row])
+        else:
+            found[1].append(row)
+        self._bodies.append(b"%016d%010d%b" % (seq, command.generation, command.sealed))
         self._known[command.message_id] = (command.tenant, seq, command.request_mac, record_hash, command.state)
         return Accepted(
             command.message_id, record_hash, -1, slot, seq, duplicate=False, deliveries=tuple(deliveries),
@@ -148,14 +165,25 @@ class HotBatch:
         """Acknowledgements first (their rows are older), then the accepted messages."""
         if self._acks:
             self._write_acks()
-        if self._messages:
-            db = self._tx.db
-            entry = self._tx.first_entry + len(self._tx.entries)
-            # The batch entry comes after the commit's own entries, so its index is known only here.
-            db.executemany(_INSERT_MESSAGE, [(*row[:15], entry, *row[16:]) for row in self._messages])
-            db.executemany(_INSERT_KEY, self._keys)
-            db.executemany(_INSERT_BODY, self._bodies)
-            db.executemany(_INSERT_ITEM, self._items)
+        if not self._rows:
+            return
+        db = self._tx.db
+        # The batch entry comes after the commit's own entries, so its index is known only here.
+        entry = self._tx.first_entry + len(self._tx.entries)
+        for (tenant, state, _), (shown, packed) in self._rows.items():
+            array_of = apsw.carray(tuple(packed))
+            run(
+                db,
+                _INSERT_MESSAGE,
+                (
+                    array_of, tenant, state, shown.protection, shown.grade, shown.verifier, shown.indicator,
+                    shown.decision, shown.rule, shown.fall, entry,
+                ),
+            )  # fmt: skip
+            run(db, _INSERT_KEY, (array_of, tenant, state, DEDUPLICATION_MS))
+        run(db, _INSERT_BODY, (apsw.carray(tuple(self._bodies)),))
+        if self._items:
+            run(db, _INSERT_ITEM, (apsw.carray(tuple(self._items)),))
 
     def _write_acks(self) -> None:
         tx, db = self._tx, self._tx.db
