@@ -82,7 +82,7 @@ async def test_what_makes_a_list_refused(tmp_path: Path) -> None:
 
         def changed(**fields: object) -> DeviceList:
             names = ("account", "version", "previous", "issued_ms", "identity_key", "devices")
-            return DeviceList(**({name: getattr(good, name) for name in names} | fields))  # type: ignore[arg-type]
+            return DeviceList(**({name: getattr(good, name) for name in names} | fields))
 
         cases: list[tuple[bytes, AccountId, RelayReason]] = [
             (b"", person.account, RelayReason.BAD_DEVICE_LIST),

@@ -113,10 +113,11 @@ class Mailboxes:
 
     async def sweep(self) -> int:
         """Empties mailboxes that are overfull or whose oldest item is overdue; returns how many. To be run hourly."""
-        before = max(0, self._clock.now_ms() - MAILBOX_TTL_MS)
+        now = self._clock.now_ms()
+        before = max(0, now - MAILBOX_TTL_MS)
         at = emptied = 0
         while True:
-            full, at = await self._reads.overfull(at, MAILBOX_ITEMS, MAILBOX_BYTES, before)
+            full, at = await self._reads.overfull(at, MAILBOX_ITEMS, MAILBOX_BYTES, before, now)
             for one in full:
                 await settle(self._committer, LoseMailbox(one.tenant, one.mailbox), MailboxLost, tenant=one.tenant)
                 emptied += 1

@@ -118,7 +118,7 @@ class Reads(Protocol):
         ...
 
     async def overfull(
-        self, after: int, max_items: int, max_bytes: int, accepted_before_ms: int
+        self, after: int, max_items: int, max_bytes: int, accepted_before_ms: int, now_ms: int
     ) -> tuple[tuple[FullMailbox, ...], int]:
         """Looks at the mailboxes after a number: which must be emptied, and where to go on (0: all were seen)."""
         ...

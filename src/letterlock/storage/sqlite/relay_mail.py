@@ -26,6 +26,8 @@ IN_ORDER: Final = 0
 LOST: Final = 1
 RESET: Final = 2
 """Values of ``device.lost``."""
+MAX_COUNTER: Final = 2**63 - 1
+"""What a column holds."""
 PURGE_BATCH: Final = 2_000
 """Rows of each kind that one purge removes: a few milliseconds of the writer."""
 
@@ -123,6 +125,7 @@ def reset_mailbox(tx: Transaction, command: ResetMailbox) -> MailboxReset:
 
 def raise_counter(tx: Transaction, mailbox: int, stated: int) -> None:
     """Keeps the highest counter that a device has stated."""
+    stated = min(stated, MAX_COUNTER)
     run(
         tx.db,
         "UPDATE device SET state_counter=? WHERE mailbox=? AND state_counter<?",

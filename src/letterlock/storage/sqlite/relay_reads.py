@@ -27,6 +27,9 @@ MAX_CANDIDATES: Final = 16
 SWEEP_PAGE: Final = 500
 """Devices that one look at mailboxes covers."""
 
+LARGEST_BODY: Final = (1 << 20) + 64
+"""Bytes of a sealed commit or Welcome at most: few items need no look at their sizes."""
+
 T = TypeVar("T")
 
 _GROUP: Final = (
@@ -226,7 +229,7 @@ class RelayReads:
         return await self._readers.read(work)
 
     async def overfull(
-        self, after: int, max_items: int, max_bytes: int, accepted_before_ms: int
+        self, after: int, max_items: int, max_bytes: int, accepted_before_ms: int, now_ms: int
     ) -> tuple[tuple[FullMailbox, ...], int]:
         """Looks at the mailboxes after a number: which must be emptied, and where to go on (0: all were seen)."""
 
@@ -239,7 +242,8 @@ class RelayReads:
             found = [
                 FullMailbox(tenant, mailbox)
                 for mailbox, tenant, revoked, lost in devices
-                if _must_go(db, mailbox, revoked is not None or lost == 1, max_items, max_bytes, accepted_before_ms)
+                if _overdue(db, mailbox, revoked is not None or lost == 1, accepted_before_ms, now_ms)
+                or _too_large(db, mailbox, max_items, max_bytes)
             ]
             return tuple(found), devices[-1][0] if len(devices) == SWEEP_PAGE else 0
 
@@ -282,31 +286,35 @@ def _mailbox(db: apsw.Connection, mailbox: int) -> MailboxRow | None:
     return MailboxRow(tenant, max(head, acked, _newest(db, mailbox)), acked, lost != 0)
 
 
-def _must_go(
-    db: apsw.Connection, mailbox: int, leftovers: bool, max_items: int, max_bytes: int, accepted_before_ms: int
-) -> bool:
+def _overdue(db: apsw.Connection, mailbox: int, leftovers: bool, accepted_before_ms: int, now_ms: int) -> bool:
     low = mailbox << MAILBOX_SHIFT
-    bounds = (low, low | SEQ_MASK)
     oldest = first(
         db,
-        "SELECT i.key, m.accepted_ms FROM mailbox_item i LEFT JOIN message m ON m.seq=i.message"
+        "SELECT m.accepted_ms, m.expires_ms FROM mailbox_item i LEFT JOIN message m ON m.seq=i.message"
         " WHERE i.key BETWEEN ? AND ? ORDER BY i.key LIMIT 1",
-        bounds,
+        (low, low | SEQ_MASK),
     )
     if oldest is None:
         return False
+    accepted, expires = oldest
     # Items of a revoked or lost mailbox came in the very commit that emptied it. A missing message is a hole.
-    if leftovers or oldest[1] is None or oldest[1] <= accepted_before_ms:
-        return True
-    count = _newest(db, mailbox) - (oldest[0] & SEQ_MASK) + 1
-    if count > max_items:
-        return True
-    if count * (1 << 20) <= max_bytes:
+    return leftovers or accepted is None or accepted <= accepted_before_ms or expires <= now_ms
+
+
+def _too_large(db: apsw.Connection, mailbox: int, max_items: int, max_bytes: int) -> bool:
+    low = mailbox << MAILBOX_SHIFT
+    oldest, newest = rows(
+        db, "SELECT min(key), max(key) FROM mailbox_item WHERE key BETWEEN ? AND ?", (low, low | SEQ_MASK)
+    )[0]
+    if oldest is None:
         return False
+    count = newest - oldest + 1
+    if count > max_items or count * LARGEST_BODY <= max_bytes:
+        return bool(count > max_items)
     size = rows(
         db,
         "SELECT total(length(b.sealed)) FROM mailbox_item i JOIN sealed_body b ON b.message=i.message"
         " WHERE i.key BETWEEN ? AND ?",
-        bounds,
+        (low, low | SEQ_MASK),
     )[0][0]
     return bool(size > max_bytes)
