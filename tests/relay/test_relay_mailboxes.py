@@ -3,11 +3,15 @@
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from tests.relay.world import Person, Phone, World, bundle, enrolled, group_of, opened
 
+from letterlock.custody.sealing import StorageKey
 from letterlock.relay import mailboxes as module
 from letterlock.relay.errors import RelayError
 from letterlock.storage.relay_commands import LoseMailbox, RelayReason
+from letterlock.storage.sqlite.relay_groups import rewrap_group_log
+from letterlock.storage.sqlite.transaction import Transaction
 from letterlock.wire.tlog.entries import Purge, decode_entry
 
 GROUP = b"g"
@@ -147,3 +151,30 @@ async def test_items_that_came_with_the_removal_are_swept(tmp_path: Path) -> Non
         assert await world.mailboxes.sweep() == 1
         assert await world.count("mailbox_item") == 0
         assert await world.count("sealed_body") == 0
+
+
+async def test_a_page_stops_at_a_body_whose_key_has_just_gone(tmp_path: Path) -> None:
+    async with opened(tmp_path) as world:
+        ann, bob = await enrolled(world, "a1", "b1")
+        ref = await group_of(world, GROUP, ann, bob)
+        for epoch in (1, 2):
+            await world.groups.commit(ann.caller, ref, bundle(GROUP, epoch))
+        key = (bob.mailbox << 32 | 2,)
+        move = "UPDATE sealed_body SET generation=? WHERE message=(SELECT message FROM mailbox_item WHERE key=?)"
+        world.core.read_back(move, (6, *key))
+        assert await sequences(world, bob) == [1]
+        world.core.read_back(move, (7, *key))
+        assert await sequences(world, bob) == [1, 2, 3]
+
+
+async def test_logged_commits_move_to_another_generation(tmp_path: Path) -> None:
+    async with opened(tmp_path) as world:
+        ann, bob = await enrolled(world, "a1", "b1")
+        ref = await group_of(world, GROUP, ann, bob)
+        old, new = StorageKey(6, AESGCM(b"o" * 32)), world.keys.current(0)
+        tx = Transaction(world.core._db, None, b"", 0, 0)  # type: ignore[arg-type]
+        assert rewrap_group_log(tx, new, old, 10) == 1
+        assert rewrap_group_log(tx, new, old, 10) == 0
+        assert await world.rows("SELECT DISTINCT generation FROM group_log") == [(6,)]
+        assert rewrap_group_log(tx, old, new, 10) == 1
+        assert len(await world.groups.commits(ann.caller, ref, 0)) == 1

@@ -20,6 +20,7 @@ from letterlock.assurance.device_list import (
     successor,
 )
 from letterlock.custody.sealing import StorageKey
+from letterlock.custody.storage_keys import StorageKeyError, StorageKeyReason
 from letterlock.model.capability import Channel
 from letterlock.model.clock import ManualClock
 from letterlock.model.ids import AccountId, DeviceId, GroupRef, TenantId
@@ -63,7 +64,8 @@ class Keys:
         return self._key
 
     def get(self, generation: int) -> StorageKey:
-        assert generation == 7
+        if generation != 7:
+            raise StorageKeyError(StorageKeyReason.DESTROYED)
         return self._key
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from letterlock.custody.sealing import unseal_sealed
+from letterlock.custody.storage_keys import StorageKeyError
 from letterlock.model.clock import Clock
 from letterlock.model.ids import MessageId, TenantId
 from letterlock.relay.directory import SessionDirectory
@@ -73,13 +74,14 @@ class Mailboxes:
         state = await self._reads.mailbox(mailbox)
         if state is None:
             raise RelayError(RelayReason.NOT_FOUND)
-        items = [
-            Item(
-                row,
-                unseal_sealed(self._keys.get(row.generation), tenant_id, MessageId(row.message_id), row.sealed),
-            )
-            for row in rows
-        ]
+        items = []
+        for row in rows:
+            try:
+                key = self._keys.get(row.generation)
+            except StorageKeyError:
+                # Moved to another generation between the read and here: the device asks again from this place.
+                break
+            items.append(Item(row, unseal_sealed(key, tenant_id, MessageId(row.message_id), row.sealed)))
         return Page(items, state.head)
 
     async def acknowledge(self, tenant: int, mailbox: int, through: int, state_counter: int) -> int:
