@@ -12,6 +12,7 @@ import structlog
 from letterlock import __version__
 from letterlock.app.clock import SystemClock
 from letterlock.app.keys import LedgerSigner, open_keys
+from letterlock.app.relay_parts import open_relay
 from letterlock.app.settings import Settings
 from letterlock.assurance.assess import Path as MessagePath
 from letterlock.faces.http.app import HttpFace
@@ -45,6 +46,8 @@ from letterlock.watch.metrics import Metrics
 from letterlock.wire.tlog.commitments import Digest
 from letterlock.wire.tlog.entries import GatewayStarted
 
+SWEEP_EVERY_S: Final = 3600
+"""Seconds between two looks for overfull mailboxes and leftovers."""
 HEAD_FILE: Final = "ledger-head.note"
 DEFAULT_TENANT: Final = "default"
 API_KEY_FILE: Final = "api-key"
@@ -129,7 +132,6 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
 
     reads = RelayReads(readers)
     sessions = SessionDirectory(clock)
-    sessions.load(*await reads.sessions(clock.now_ms()))
     groups = GroupDirectory(reads)
     credentials = Credentials(sessions, tenants)
     hub = Hub()
@@ -144,6 +146,12 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
         clock,
         keys.derive(b"message ids"),
     )
+    relay = await open_relay(
+        committer, reads, sessions, groups, keys.storage, hub, acceptor, clock, settings.environment
+    )
+    sessions.on_device_ended(hub.wake)
+    maintenance.add("mailboxes", settings.store.purge_every_s, relay.mailboxes.purge)
+    maintenance.add("mailbox_sweep", SWEEP_EVERY_S, relay.mailboxes.sweep)
     stream = DeviceStream(
         credentials,
         lambda: sessions.version,
@@ -156,7 +164,7 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
     )
     group_messages = GroupMessagesHandler(credentials, lambda: sessions.version, acceptor, metrics.answered)
     system = SystemRoutes(heads, ledger, metrics, CAPABILITIES, lambda: {"store": "ok"})
-    routes = (*system.routes(), group_messages.route())
+    routes = (*system.routes(), *relay.routes, group_messages.route())
     system.describe(routes)
     face = HttpFace(routes, credentials, group_messages=group_messages, websocket=stream, observe=metrics.answered)
     maintenance.start()

@@ -103,6 +103,12 @@ class Hub:
         if self._mail.get(mail.mailbox) is mail:
             del self._mail[mail.mailbox]
 
+    def wake(self, mailbox: int) -> None:
+        """Makes a device's connection look again: its session may have ended."""
+        box = self._mail.get(mailbox)
+        if box is not None:
+            box.wake.set()
+
     def publish(self, deliveries: tuple[tuple[int, int], ...], item_head: bytes, body: bytes) -> None:
         """Hands a committed item to those of its mailboxes that are connected."""
         mail = self._mail

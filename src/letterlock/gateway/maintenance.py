@@ -100,6 +100,11 @@ class Maintenance:
         self._purge_every_s = purge_every_s
         self._sign_every_s = sign_every_s
         self._tasks: list[asyncio.Task[None]] = []
+        self._more: list[tuple[str, float, Callable[[], Awaitable[object]]]] = []
+
+    def add(self, name: str, seconds: float, work: Callable[[], Awaitable[object]]) -> None:
+        """Adds periodic work of another part; before :meth:`start`."""
+        self._more.append((name, seconds, work))
 
     def start(self) -> None:
         """Starts the periodic work."""
@@ -107,6 +112,7 @@ class Maintenance:
             asyncio.create_task(self._every(self._purge_every_s, "purge", self._purge)),
             asyncio.create_task(self._every(self._purge_every_s, "storage_keys", self.turn_keys)),
             asyncio.create_task(self._every(self._sign_every_s, "sign_head", self.sign)),
+            *(asyncio.create_task(self._every(seconds, name, work)) for name, seconds, work in self._more),
         ]
 
     async def stop(self) -> None:
@@ -115,7 +121,7 @@ class Maintenance:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _every(self, seconds: float, name: str, work: Callable[[], Awaitable[None]]) -> None:
+    async def _every(self, seconds: float, name: str, work: Callable[[], Awaitable[object]]) -> None:
         while True:
             await asyncio.sleep(seconds)
             try:

@@ -171,6 +171,11 @@ class SealedAcceptor:
         if self._groups.known(tenant, ref) is None:
             await self._groups.find(tenant, ref)
 
+    def shown(self, tenant: int) -> tuple[Shown, Relied]:
+        """What is said of a tenant's handshake messages, and what that relies on: they are framed as messages are."""
+        _, shown = self._decided(tenant, evidence.Framing.LETTERLOCK, evidence.Form.SEALED)
+        return shown, Relied(self._policy.version)
+
     async def accept(self, sender: Sender, offered: Sequence[Offered]) -> list[Outcome]:
         """Takes a batch of submissions; one transaction, outcomes in the same order.
 

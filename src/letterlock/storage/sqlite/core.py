@@ -83,6 +83,7 @@ class StoreCore:
 
     def _apply(self, commands: Sequence[Command]) -> list[Outcome]:
         db = self._db
+        self._state.make_room()
         db.execute("BEGIN IMMEDIATE").fetchall()
         tx = Transaction(db, self._state, os.urandom(SEED_SIZE), self._clock.now_ms(), self.purge_after_ms)
         hot = HotBatch(tx, [c for c in commands if type(c) is AcceptSealed])

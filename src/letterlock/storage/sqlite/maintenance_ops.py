@@ -21,6 +21,7 @@ from letterlock.storage.maintenance_commands import (
     SaveCheckpoint,
 )
 from letterlock.storage.sqlite import ledger_rows
+from letterlock.storage.sqlite.relay_groups import rewrap_group_log
 from letterlock.storage.sqlite.rows import rows, run
 from letterlock.storage.sqlite.transaction import Transaction
 from letterlock.wire.tlog import entries
@@ -138,6 +139,7 @@ def rewrap_rows(tx: Transaction, command: Rewrap) -> int:
         blob = reseal(old, new, tenant, message, COLUMN_ADDRESS, address)
         run(tx.db, "UPDATE outbox SET address=?, generation=? WHERE message=?", (blob, new.generation, seq))
         moved += 1
+    moved += rewrap_group_log(tx, old, new, limit)
     found = rows(
         tx.db,
         "SELECT b.message, t.id, m.id, b.sealed, b.wrapped_key FROM shreddable_body b JOIN message m ON m.seq=b.message"

@@ -49,6 +49,13 @@ class WriterState:
     mailboxes: dict[int, Mailbox] = field(default_factory=dict)
     groups: dict[int, Group] = field(default_factory=dict)
 
+    def make_room(self) -> None:
+        """Forgets what can be read again; only between transactions, since a commit counts on what it has loaded."""
+        if len(self.mailboxes) >= CACHED_MAILBOXES:
+            self.mailboxes.clear()
+        if len(self.groups) >= CACHED_GROUPS:
+            self.groups.clear()
+
     def mailbox(self, db: apsw.Connection, number: int) -> Mailbox:
         """A mailbox, from memory or rows.
 
@@ -65,8 +72,6 @@ class WriterState:
         low = number << MAILBOX_SHIFT
         newest = rows(db, "SELECT max(key) FROM mailbox_item WHERE key BETWEEN ? AND ?", (low, low | SEQ_MASK))[0][0]
         found = Mailbox(tenant, max(head, acked, (newest or 0) & SEQ_MASK), acked)
-        if len(self.mailboxes) >= CACHED_MAILBOXES:
-            self.mailboxes.clear()
         self.mailboxes[number] = found
         return found
 
@@ -84,8 +89,6 @@ class WriterState:
             raise refused(CommitReason.NOT_FOUND)
         members = rows(db, "SELECT mailbox FROM group_member WHERE group_no=? ORDER BY mailbox", (number,))
         found = Group(row[0], row[1], tuple(m for (m,) in members))
-        if len(self.groups) >= CACHED_GROUPS:
-            self.groups.clear()
         self.groups[number] = found
         return found
 

@@ -1,0 +1,52 @@
+"""Making the delivery service: its use cases, and the routes that lead to them."""
+
+import os
+from dataclasses import dataclass
+from typing import Final
+
+from letterlock.faces.http.devices import DeviceServices, device_routes
+from letterlock.faces.http.routes import Route
+from letterlock.model.clock import Clock
+from letterlock.relay.accounts import Accounts
+from letterlock.relay.directory import GroupDirectory, SessionDirectory
+from letterlock.relay.groups import Groups
+from letterlock.relay.key_packages import ClaimQuota, KeyPackages
+from letterlock.relay.mailboxes import Mailboxes
+from letterlock.relay.nonces import NonceBook
+from letterlock.relay.ports import Committer, Delivery, HandshakePolicy, SealingKeys
+from letterlock.relay.sessions import Sessions
+from letterlock.storage.sqlite.relay_reads import RelayReads
+
+AUDIENCE: Final = "letterlock"
+"""Who devices sign for; goes into every signature."""
+
+
+@dataclass(frozen=True, slots=True)
+class RelayParts:
+    """The delivery service, made."""
+
+    routes: tuple[Route, ...]
+    mailboxes: Mailboxes
+
+
+async def open_relay(
+    committer: Committer,
+    reads: RelayReads,
+    sessions: SessionDirectory,
+    groups: GroupDirectory,
+    keys: SealingKeys,
+    delivery: Delivery,
+    policy: HandshakePolicy,
+    clock: Clock,
+    environment: str,
+) -> RelayParts:
+    """Makes it; live sessions are loaded before the first request."""
+    accounts = Accounts(committer, reads, sessions, environment, os.urandom)
+    nonces = NonceBook(clock, os.urandom)
+    logins = Sessions(committer, reads, sessions, nonces, clock, environment, AUDIENCE, os.urandom)
+    await logins.load()
+    packages = KeyPackages(committer, ClaimQuota(clock), clock, os.urandom)
+    ordering = Groups(committer, reads, groups, keys, delivery, policy, clock, os.urandom)
+    mailboxes = Mailboxes(committer, reads, keys, sessions, clock)
+    services = DeviceServices(accounts, logins, packages, ordering, mailboxes, environment, AUDIENCE)
+    return RelayParts(device_routes(services), mailboxes)
