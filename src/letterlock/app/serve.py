@@ -18,6 +18,7 @@ from letterlock.app.settings import Settings
 from letterlock.wire.stream import MAX_FRAME
 
 DRAIN_S: Final = 10
+BACKLOG: Final = 2048
 _TLS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _log: Final = structlog.get_logger("letterlock.app")
 
@@ -59,7 +60,7 @@ async def serve(settings: Settings, *, announce: bool = False) -> None:
             timeout_graceful_shutdown=DRAIN_S,
             ssl_certfile=settings.server.tls_certificate or None,
             ssl_keyfile=settings.server.tls_key or None,
-            backlog=2048,
+            backlog=BACKLOG,
         )
         config.load()
         if config.ssl is not None:
@@ -89,6 +90,8 @@ def _listen(settings: Settings) -> socket.socket:
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind((settings.server.host, settings.server.port))
+    # Listening before anybody is told the address: an early caller waits instead of being refused.
+    listening.listen(BACKLOG)
     listening.set_inheritable(True)
     return listening
 
