@@ -20,6 +20,7 @@ from letterlock.faces.http.credentials import Credentials
 from letterlock.faces.http.group_messages import GroupMessagesHandler
 from letterlock.faces.http.stream import DeviceStream
 from letterlock.faces.http.system import SystemRoutes
+from letterlock.gateway.acks import AckCollector
 from letterlock.gateway.hub import Hub
 from letterlock.gateway.ledger_store import LedgerStoreBridge
 from letterlock.gateway.mail_pages import MailPages
@@ -152,11 +153,13 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
     sessions.on_device_ended(hub.wake)
     maintenance.add("mailboxes", settings.store.purge_every_s, relay.mailboxes.purge)
     maintenance.add("mailbox_sweep", SWEEP_EVERY_S, relay.mailboxes.sweep)
+    acks = AckCollector(committer, clock)
+    closers.append(acks.flush)
     stream = DeviceStream(
         credentials,
         lambda: sessions.version,
         acceptor,
-        committer,
+        acks,
         MailPages(reads, keys.storage),
         hub,
         clock,

@@ -7,19 +7,19 @@ a slow device costs nobody else anything.
 import asyncio
 from collections.abc import Callable, Sequence
 from hashlib import sha256
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import structlog
 
 from letterlock.faces.http.asgi import Receive, Scope, Send, header
 from letterlock.faces.http.auth import BEARER, Sessions
 from letterlock.faces.http.routes import DevicePrincipal
+from letterlock.gateway.acks import AckCollector
 from letterlock.gateway.hub import Hub, Mail
 from letterlock.gateway.sealed import Offered, SealedAcceptor, Sender
 from letterlock.model.clock import Clock
 from letterlock.model.errors import LetterlockError
 from letterlock.model.ids import TenantId
-from letterlock.storage.commands import Ack, Acked
 from letterlock.storage.errors import StorageError
 from letterlock.wire import stream as frames
 from letterlock.wire.stream import FrameError, ResultStatus, TargetKind
@@ -30,6 +30,8 @@ MAX_DELIVER_BYTES: Final = 256 << 10
 """Of a DELIVER frame: large enough to amortise, small enough not to delay others."""
 PAGE: Final = 256
 """Items read from the store at once for a device that is behind."""
+PACE_S: Final = 0.01
+"""Between two DELIVER frames of one device: under load messages travel together, a lone one goes at once."""
 MAX_SUBMITS: Final = 16
 """SUBMIT frames of one connection being committed at once; beyond that the connection is not read."""
 
@@ -52,14 +54,6 @@ class Pages(Protocol):
 
     async def page(self, tenant: TenantId, mailbox: int, after: int, limit: int) -> list[tuple[int, bytes, bytes]]:
         """Up to ``limit`` items after a sequence: sequence, item head, body."""
-        ...
-
-
-class Committer(Protocol):
-    """The writer's queue, for acknowledgements."""
-
-    def submit(self, commands: Sequence[Any], *, tenant: int = 0, size: int = 0) -> "asyncio.Future[list[Any]]":
-        """Queues commands; a future of their outcomes."""
         ...
 
 
@@ -91,7 +85,7 @@ class DeviceStream:
         sessions: Sessions,
         session_version: Callable[[], int],
         acceptor: SealedAcceptor,
-        committer: Committer,
+        acks: AckCollector,
         pages: Pages,
         hub: Hub,
         clock: Clock,
@@ -100,7 +94,7 @@ class DeviceStream:
         self.sessions = sessions
         self.session_version = session_version
         self.acceptor = acceptor
-        self.committer = committer
+        self.acks = acks
         self.pages = pages
         self.hub = hub
         self.clock = clock
@@ -156,7 +150,7 @@ class _Connection:
         self._window = 0
         self._acked = 0
         self._wanted_ack = 0
-        self._ack_running = False
+        self._delivered_at = float("-inf")
         self._in_flight = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._results: list[bytes] = []
@@ -246,32 +240,16 @@ class _Connection:
         self._mail.wake.set()
 
     def _acknowledge(self, applied: int) -> None:
-        """Remembers the newest acknowledgement; one at a time is being committed."""
-        self._wanted_ack = max(self._wanted_ack, applied)
-        if self._wanted_ack <= self._acked or self._ack_running:
-            return
-        self._ack_running = True
-        wanted = self._wanted_ack
-        device = self._device
-        command = Ack(device.tenant, device.mailbox, wanted, self._owner.clock.now_ms())
-        try:
-            future = self._owner.committer.submit((command,), tenant=device.tenant)
-        except StorageError:
-            # The writer is full: the next acknowledgement covers this one.
-            self._ack_running = False
-            return
-        future.add_done_callback(lambda done: self._acknowledged(wanted, done))
+        """Hands the newest acknowledgement on; the window moves at once, the deletion follows."""
+        if applied > self._wanted_ack or applied > self._acked:
+            self._wanted_ack = max(self._wanted_ack, applied)
+            self._owner.acks.want(self._device.tenant, self._device.mailbox, applied, self._acknowledged)
+            if self._mail.sent >= self._acked + self._window:
+                self._mail.wake.set()
 
-    def _acknowledged(self, applied: int, done: "asyncio.Future[list[Any]]") -> None:
-        self._ack_running = False
-        if done.cancelled() or done.exception() is not None:
-            return
-        outcome = done.result()[0]
-        if isinstance(outcome, Acked):
-            self._acked = max(self._acked, applied)
-            self._owner.metrics.acknowledged(outcome.count)
-            self._mail.wake.set()
-            self._acknowledge(self._wanted_ack)
+    def _acknowledged(self, applied: int, count: int) -> None:
+        self._acked = max(self._acked, applied)
+        self._owner.metrics.acknowledged(count)
 
     async def _send_frame(self, frame: bytes) -> None:
         await self._send({"type": "websocket.send", "bytes": frame})
@@ -279,6 +257,7 @@ class _Connection:
     async def _send_all(self) -> None:
         """The only task that sends after WELCOME."""
         mail = self._mail
+        loop = asyncio.get_running_loop()
         while True:
             if self._results:
                 results, self._results = self._results, []
@@ -287,34 +266,42 @@ class _Connection:
             if mail.replaced:
                 await self._close(CLOSE_REPLACED)
                 return
-            up_to = self._wanted_ack + self._window
-            sent = False
-            if mail.sent < up_to:
-                if mail.behind:
-                    sent = await self._send_page(up_to)
-                else:
-                    first, parts, count = mail.take(up_to, frames.MAX_ITEMS, MAX_DELIVER_BYTES)
-                    if count:
-                        sent = True
-                        await self._send_frame(frames.encode_deliver(first, parts, count))
-                        self._owner.metrics.delivered(count)
-            if not sent and not self._results:
-                mail.wake.clear()
-                if not self._results and not mail.replaced:
-                    await mail.wake.wait()
-                    if self._owner.sessions.device(self._token_hash) is None:
-                        await self._close(CLOSE_UNAUTHENTICATED)
-                        return
+            mail.wake.clear()
+            if mail.sent < min(mail.head, self._wanted_ack + self._window):
+                wait = self._delivered_at + PACE_S - loop.time()
+                if wait <= 0:
+                    await self._deliver(loop)
+                    continue
+                loop.call_later(wait, mail.wake.set)
+            if self._results:
+                continue
+            await mail.wake.wait()
+            if self._owner.sessions.device(self._token_hash) is None:
+                await self._close(CLOSE_UNAUTHENTICATED)
+                return
 
-    async def _send_page(self, up_to: int) -> bool:
-        """Sends what the store has next; whether there was anything."""
+    async def _deliver(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Sends the next run of the mailbox, from memory or from the store."""
+        mail = self._mail
+        up_to = self._wanted_ack + self._window
+        if mail.behind:
+            await self._send_page(up_to)
+            return
+        first, parts, count = mail.take(up_to, frames.MAX_ITEMS, MAX_DELIVER_BYTES)
+        if count:
+            self._delivered_at = loop.time()
+            await self._send_frame(frames.encode_deliver(first, parts, count))
+            self._owner.metrics.delivered(count)
+
+    async def _send_page(self, up_to: int) -> None:
+        """Sends what the store has next."""
         mail = self._mail
         limit = min(PAGE, up_to - mail.sent)
         items = await self._owner.pages.page(self._device.tenant_id, mail.mailbox, mail.sent, limit)
         if not items:
             # Expired, or removed: nothing up to the head is left.
             mail.fed(mail.head)
-            return False
+            return
         at = 0
         while at < len(items):
             first = items[at][0]
@@ -331,7 +318,6 @@ class _Connection:
             await self._send_frame(frames.encode_deliver(first, parts, count))
             self._owner.metrics.delivered(count)
         mail.fed(items[-1][0])
-        return True
 
     async def _close(self, code: int) -> None:
         await self._send({"type": "websocket.close", "code": code})
