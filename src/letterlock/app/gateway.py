@@ -164,6 +164,7 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
         hub,
         clock,
         metrics,
+        lambda: committer.busy,
     )
     group_messages = GroupMessagesHandler(credentials, lambda: sessions.version, acceptor, metrics.answered)
     system = SystemRoutes(heads, ledger, metrics, CAPABILITIES, lambda: {"store": "ok"})

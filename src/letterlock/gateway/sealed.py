@@ -5,9 +5,10 @@ and looked up. What is left per message is the parser, one PRF, one MAC, one sea
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final, Protocol
+
+from msgspec import Struct
 
 from letterlock.assurance import evidence
 from letterlock.assurance.assess import Assessment, Path
@@ -15,7 +16,7 @@ from letterlock.assurance.framing import Binding, letterlock_framing
 from letterlock.custody.sealing import StorageKey, seal_sealed
 from letterlock.gateway.codes import ACTIONS, FALLS, INDICATORS
 from letterlock.gateway.hub import Hub
-from letterlock.model.bodies import SealedBody, SealedKind
+from letterlock.model.bodies import SealedKind
 from letterlock.model.capability import Channel
 from letterlock.model.clock import Clock
 from letterlock.model.ids import MessageId, TenantId
@@ -75,8 +76,7 @@ class PolicyInForce(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Sender:
+class Sender(Struct, frozen=True, gc=False):
     """The device session that brought a message."""
 
     tenant: int
@@ -85,17 +85,25 @@ class Sender:
     session_version: int
 
 
-@dataclass(slots=True)
-class Offered:
+class _Prepared(Struct, frozen=True, gc=False):
+    framed: Decision
+    framed_shown: Shown
+    unframed: Decision
+    unframed_shown: Shown
+
+
+class Offered(Struct, gc=False):
     """One submission: the group it is for, the device's own reference, and the bytes."""
 
     group: bytes
     message_ref: bytes
     body: bytes
 
+    def __repr__(self) -> str:
+        return f"<Offered, {len(self.body)} bytes>"
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+
+class Outcome(Struct, frozen=True, gc=False):
     """What became of one submission.
 
     Attributes:
@@ -113,6 +121,8 @@ class Outcome:
     fanout: int
 
 
+_APPLICATION: Final = int(ItemKind.APPLICATION)
+_ACCEPTED_STATE: Final = int(MessageState.ACCEPTED)
 _REFUSED: Final = {
     CommitReason.CONFLICT: ResultStatus.CONFLICT,
     CommitReason.NOT_FOUND: ResultStatus.UNKNOWN_TARGET,
@@ -163,7 +173,7 @@ class SealedAcceptor:
         self._storage_key = storage_key
         self._clock = clock
         self._prf_key = prf_key
-        self._prepared: dict[tuple[int, evidence.Framing, evidence.Form], tuple[Decision, Shown]] = {}
+        self._prepared: dict[int, _Prepared] = {}
         self._prepared_for = -1
 
     async def load_group(self, tenant: int, ref: bytes) -> None:
@@ -173,8 +183,7 @@ class SealedAcceptor:
 
     def shown(self, tenant: int) -> tuple[Shown, Relied]:
         """What is said of a tenant's handshake messages, and what that relies on: they are framed as messages are."""
-        _, shown = self._decided(tenant, evidence.Framing.LETTERLOCK, evidence.Form.SEALED)
-        return shown, Relied(self._policy.version)
+        return self._decisions(tenant).framed_shown, Relied(self._policy.version)
 
     async def accept(self, sender: Sender, offered: Sequence[Offered]) -> list[Outcome]:
         """Takes a batch of submissions; one transaction, outcomes in the same order.
@@ -189,17 +198,21 @@ class SealedAcceptor:
         raise StorageError(StorageReason.OVERLOADED)
 
     async def _attempt(self, sender: Sender, offered: Sequence[Offered]) -> list[Outcome] | None:
+        tenant = sender.tenant
+        known = self._groups.known
         now = self._clock.now_ms()
         key = self._storage_key()
+        relied = Relied(self._policy.version, sender.session_version)
+        prepared = self._decisions(tenant)
         commands: list[AcceptSealed | Quarantine] = []
         outcomes: list[Outcome | None] = []
         size = 0
         for one in offered:
-            group = self._groups.known(sender.tenant, one.group) or await self._groups.find(sender.tenant, one.group)
+            group = known(tenant, one.group) or await self._groups.find(tenant, one.group)
             if group is None:
                 outcomes.append(_NOT_ACCEPTED[ResultStatus.UNKNOWN_TARGET])
                 continue
-            command = self._command(sender, group, one, key, now)
+            command = self._command(sender, group, one, key, now, relied, prepared)
             if command is None:
                 outcomes.append(_NOT_ACCEPTED[ResultStatus.NOT_ALLOWED])
                 continue
@@ -207,63 +220,77 @@ class SealedAcceptor:
             commands.append(command)
             size += len(one.body)
         if commands:
-            results = await self._committer.submit(commands, tenant=sender.tenant, size=size)
-            if any(isinstance(r, CommitRefused) and r.reason is CommitReason.STALE_DECISION for r in results):
-                # Those of the batch that were accepted are found again as duplicates, with their first answer.
-                return None
+            results = await self._committer.submit(commands, tenant=tenant, size=size)
             at = 0
             for index, one in enumerate(offered):
                 if outcomes[index] is None:
-                    outcomes[index] = self._settle(one, commands[at], results[at])
+                    result = results[at]
+                    if isinstance(result, CommitRefused) and result.reason is CommitReason.STALE_DECISION:
+                        # Those of the batch that were accepted are found again as duplicates, with their first answer.
+                        return None
+                    outcomes[index] = self._settle(one, commands[at], result)
                     at += 1
         return [outcome for outcome in outcomes if outcome is not None]
 
     def _command(
-        self, sender: Sender, group: GroupHead, one: Offered, key: StorageKey, now: int
+        self,
+        sender: Sender,
+        group: GroupHead,
+        one: Offered,
+        key: StorageKey,
+        now: int,
+        relied: Relied,
+        prepared: "_Prepared",
     ) -> AcceptSealed | Quarantine | None:
         """The command for one submission; None where policy or its kind forbids it."""
-        message_id = self.message_id(sender, one.message_ref)
-        request_mac = blake2b(one.group + one.body, key=self._prf_key, digest_size=16).digest()
-        body: SealedBody | None
+        body = one.body
+        message_id = MessageId(self.message_id(sender, one.message_ref))
+        request_mac = blake2b(one.group + body, key=self._prf_key, digest_size=16).digest()
         try:
-            body = parse(one.body)
+            sealed = parse(body)
         except FramingError:
-            body, framing, form = None, evidence.Framing.ABSENT, evidence.Form.UNPARSED
-        else:
-            form = evidence.Form.SEALED
-            # The session authenticates id and ciphertext in one frame; the group is the one that was addressed.
-            framing = letterlock_framing(
-                body, group.group_id, body.epoch, body.kind, MessageId(message_id), Binding.BY_SESSION
-            )
-        decision, shown = self._decided(sender.tenant, framing, form)
-        if decision.action is Action.QUARANTINE:
-            return Quarantine(
-                sender.tenant, message_id, request_mac, sender.mailbox, shown, size_bucket(len(one.body)),
-                Relied(self._policy.version, sender.session_version), now, now + decision.metadata_ms,
-            )  # fmt: skip
-        if decision.action is not Action.DELIVER or body is None:
-            return None
-        kind = _KINDS.get(body.kind)
-        if kind is None or framing is not evidence.Framing.LETTERLOCK:
+            return self._unframed(sender, message_id, request_mac, len(body), now, relied, prepared)
+        # The session authenticates id and ciphertext in one frame; the group is the one that was addressed.
+        framing = letterlock_framing(sealed, group.group_id, sealed.epoch, sealed.kind, message_id, Binding.BY_SESSION)
+        kind = _APPLICATION if sealed.kind is SealedKind.PRIVATE_APPLICATION else _KINDS.get(sealed.kind)
+        if framing is not evidence.Framing.LETTERLOCK or kind is None or prepared.framed.action is not Action.DELIVER:
             return None
         return AcceptSealed(
             tenant=sender.tenant,
-            message_id=message_id,
+            message_id=message_id.value,
             request_mac=request_mac,
             sender=sender.mailbox,
             group=group.number,
             mailbox=0,
             kind=kind,
-            epoch=body.epoch,
-            sealed=seal_sealed(key, sender.tenant_id, MessageId(message_id), one.body),
+            epoch=sealed.epoch,
+            sealed=seal_sealed(key, sender.tenant_id, message_id, body),
             generation=key.generation,
-            size_bucket=size_bucket(len(one.body)),
-            shown=shown,
-            state=MessageState.ACCEPTED,
-            relied=Relied(self._policy.version, sender.session_version),
+            size_bucket=size_bucket(len(body)),
+            shown=prepared.framed_shown,
+            state=_ACCEPTED_STATE,
+            relied=relied,
             now_ms=now,
-            expires_ms=now + decision.retention_ms,
+            expires_ms=now + prepared.framed.retention_ms,
         )
+
+    def _unframed(
+        self,
+        sender: Sender,
+        message_id: MessageId,
+        request_mac: bytes,
+        size: int,
+        now: int,
+        relied: Relied,
+        prepared: "_Prepared",
+    ) -> Quarantine | None:
+        decision = prepared.unframed
+        if decision.action is not Action.QUARANTINE:
+            return None
+        return Quarantine(
+            sender.tenant, message_id.value, request_mac, sender.mailbox, prepared.unframed_shown, size_bucket(size),
+            relied, now, now + decision.metadata_ms,
+        )  # fmt: skip
 
     def message_id(self, sender: Sender, message_ref: bytes) -> bytes:
         """The id of a device's message: a keyed function of its own reference, random to everybody else."""
@@ -274,14 +301,16 @@ class SealedAcceptor:
             person=b"message-id",
         ).digest()
 
-    def _decided(self, tenant: int, framing: evidence.Framing, form: evidence.Form) -> tuple[Decision, Shown]:
+    def _decisions(self, tenant: int) -> "_Prepared":
+        """What policy says of this tenant's framed and unframed submissions: decided once a policy version."""
         if self._prepared_for != self._policy.version:
             self._prepared.clear()
             self._prepared_for = self._policy.version
-        found = self._prepared.get((tenant, framing, form))
+        found = self._prepared.get(tenant)
         if found is None:
-            found = self._decide(tenant, framing, form)
-            self._prepared[tenant, framing, form] = found
+            framed = self._decide(tenant, evidence.Framing.LETTERLOCK, evidence.Form.SEALED)
+            unframed = self._decide(tenant, evidence.Framing.ABSENT, evidence.Form.UNPARSED)
+            found = self._prepared[tenant] = _Prepared(*framed, *unframed)
         return found
 
     def _decide(self, tenant: int, framing: evidence.Framing, form: evidence.Form) -> tuple[Decision, Shown]:

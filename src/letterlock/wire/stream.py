@@ -6,7 +6,7 @@ them in order; DELIVER carries a run of a mailbox and ACK acknowledges it cumula
 submissions without a result than its credit.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, unique
 from struct import Struct
 from typing import ClassVar, Final, TypeVar
@@ -132,7 +132,7 @@ class Submission:
     target_kind: TargetKind
     target: bytes
     message_ref: bytes
-    body: bytes
+    body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +186,7 @@ class Delivery:
     protection: int
     grade: int
     verifier: int
-    body: bytes
+    body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

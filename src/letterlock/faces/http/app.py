@@ -94,7 +94,7 @@ class HttpFace:
         return _Endpoint(run)
 
     async def _serve(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
-        await guarded(route.operation, self._observe, send, lambda: self._answer(route, scope, receive))
+        await guarded(route.operation, self._observe, send, self._answer(route, scope, receive))
 
     async def _answer(self, route: Route, scope: Scope, receive: Receive) -> Answer:
         principal = authenticate(self._sessions, header(scope, b"authorization"))
@@ -121,10 +121,10 @@ class _Endpoint:
         await self._run(scope, receive, send)
 
 
-async def guarded(operation: str, observe: Observe, send: Send, work: Callable[[], Awaitable[Answer]]) -> None:
+async def guarded(operation: str, observe: Observe, send: Send, work: Awaitable[Answer]) -> None:
     """Runs a handler; whatever it raises becomes an answer that says nothing of what was sent."""
     try:
-        answer = await work()
+        answer = await work
     except Problem as problem:
         observe(operation, problem.status)
         await send_problem(send, problem)

@@ -7,13 +7,13 @@ from typing import Annotated, Final
 import msgspec
 
 from letterlock.faces.http.app import Observe, guarded
-from letterlock.faces.http.asgi import Receive, Scope, Send, header, read_body
+from letterlock.faces.http.asgi import JSON, Receive, Scope, Send, header, read_body
 from letterlock.faces.http.auth import Sessions, authenticate, authorise
 from letterlock.faces.http.problems import Code, Problem, of_validation
 from letterlock.faces.http.routes import Access, Answer, Call, DevicePrincipal, Route
 from letterlock.gateway.codes import INDICATORS
 from letterlock.gateway.sealed import Offered, Outcome, SealedAcceptor, Sender
-from letterlock.model.ids import GroupRef, MessageId
+from letterlock.model.ids import GroupRef
 from letterlock.storage.codes import GRADES, PROTECTIONS, VERIFIERS
 from letterlock.storage.commands import Shown
 from letterlock.wire.stream import MAX_BODY, ResultStatus
@@ -23,6 +23,8 @@ MAX_REQUEST: Final = 2 << 20
 """Bytes: 20 large or 256 ordinary messages in base64."""
 PREFIX: Final = "/v1/groups/"
 SUFFIX: Final = "/messages"
+MAX_PATHS: Final = 100_000
+"""Parsed once a group."""
 
 
 class GroupMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -96,39 +98,54 @@ class GroupMessagesHandler:
         self._acceptor = acceptor
         self._observe = observe
         self._decode = msgspec.json.Decoder(GroupMessages).decode
+        self._paths: dict[str, bytes] = {}
         self._security: dict[tuple[int, int, int, int], SealedSecurity] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
-        await guarded("sendGroupMessages", self._observe, send, lambda: self._answer(scope, receive))
+        await guarded("sendGroupMessages", self._observe, send, self._answer(scope, receive))
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         principal = authenticate(self._sessions, header(scope, b"authorization"))
-        authorise(principal, Access.DEVICE)
+        if type(principal) is not DevicePrincipal:
+            authorise(principal, Access.DEVICE)
+        assert isinstance(principal, DevicePrincipal)
+        media = header(scope, b"content-type")
+        if media != JSON and (media or b"").partition(b";")[0].strip().lower() != JSON:
+            raise Problem(Code.UNSUPPORTED_MEDIA_TYPE, detail="Send 'Content-Type: application/json'.")
         raw = await read_body(receive, MAX_REQUEST)
         try:
             wanted = self._decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, Base64Error) as error:
             raise of_validation(error) from None
-        assert isinstance(principal, DevicePrincipal)
-        return await self._take(principal, scope["path"][len(PREFIX) : -len(SUFFIX)], wanted)
+        return await self._take(principal, scope["path"], wanted)
 
     async def call(self, call: Call) -> Answer:
         """As the route table calls it."""
-        return await self._take(call.device, call.path["group"], call.body)
+        return await self._take(call.device, PREFIX + call.path["group"] + SUFFIX, call.body)
 
-    async def _take(self, device: DevicePrincipal, group: str, wanted: GroupMessages) -> Answer:
-        try:
-            ref = GroupRef.parse(group).value
-        except ValueError:
-            raise Problem(Code.NOT_FOUND) from None
+    def _group(self, path: str) -> bytes:
+        known = self._paths.get(path)
+        if known is None:
+            try:
+                known = GroupRef.parse(path[len(PREFIX) : -len(SUFFIX)]).value
+            except ValueError:
+                raise Problem(Code.NOT_FOUND) from None
+            if len(self._paths) >= MAX_PATHS:
+                self._paths.clear()
+            self._paths[path] = known
+        return known
+
+    async def _take(self, device: DevicePrincipal, path: str, wanted: GroupMessages) -> Answer:
+        ref = self._group(path)
+        offered = []
         for message in wanted.messages:
             if len(message.client_message_id) != 16:
                 raise Problem(Code.WRONG_TYPE, detail="client_message_id is 16 bytes in base64.")
             if len(message.body) > MAX_BODY:
                 raise Problem(Code.TOO_LARGE, detail="A message is larger than a mailbox takes.")
+            offered.append(Offered(ref, message.client_message_id, message.body))
         sender = Sender(device.tenant, device.tenant_id, device.mailbox, self._session_version())
-        offered = [Offered(ref, message.client_message_id, message.body) for message in wanted.messages]
         outcomes = await self._acceptor.accept(sender, offered)
         return Answer(200, GroupMessageResults([self._result(o, r) for o, r in zip(offered, outcomes, strict=True)]))
 
@@ -139,7 +156,7 @@ class GroupMessagesHandler:
         return GroupMessageResult(
             one.message_ref,
             word,
-            str(MessageId(outcome.message_id)),
+            "msg_" + outcome.message_id.hex(),
             outcome.record_hash.hex(),
             outcome.fanout,
             self._shown(outcome.shown),

@@ -84,14 +84,16 @@ class Call:
         return self.principal
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What a handler gives: a status and a struct, or raw bytes with their media type."""
 
     status: int
     body: msgspec.Struct | bytes | None = None
     media_type: str = "application/json"
     headers: tuple[tuple[bytes, bytes], ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<Answer {self.status}>"
 
 
 Handler = Callable[[Call], Awaitable[Answer]]

@@ -90,6 +90,7 @@ class DeviceStream:
         hub: Hub,
         clock: Clock,
         metrics: StreamMetrics,
+        busy: Callable[[], bool],
     ) -> None:
         self.sessions = sessions
         self.session_version = session_version
@@ -99,6 +100,7 @@ class DeviceStream:
         self.hub = hub
         self.clock = clock
         self.metrics = metrics
+        self.busy = busy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection, from upgrade to close."""
@@ -268,7 +270,7 @@ class _Connection:
                 return
             mail.wake.clear()
             if mail.sent < min(mail.head, self._wanted_ack + self._window):
-                wait = self._delivered_at + PACE_S - loop.time()
+                wait = self._delivered_at + PACE_S - loop.time() if self._owner.busy() else 0
                 if wait <= 0:
                     await self._deliver(loop)
                     continue

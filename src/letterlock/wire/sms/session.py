@@ -3,7 +3,7 @@
 The caller gives octets and the time, and gets events; an illegal step raises and changes nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, unique
 from typing import Final
 
@@ -148,7 +148,7 @@ class Timers:
 class Write:
     """Send these octets."""
 
-    data: bytes
+    data: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
