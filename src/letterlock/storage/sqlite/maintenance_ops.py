@@ -59,7 +59,13 @@ def purge(tx: Transaction, command: Purge) -> Purged:
     )
     other = sum(
         run(db, f"DELETE FROM {table} WHERE expires_ms <= ?", (now,))  # noqa: S608 - our own names
-        for table in ("device_session", "remote_part", "early_receipt", "consent")
+        for table in ("device_session", "remote_part", "early_receipt")
+    )
+    other += run(
+        db,
+        "DELETE FROM consent WHERE expires_ms <= ? AND NOT EXISTS"
+        " (SELECT 1 FROM kept_copy WHERE kept_copy.consent = consent.id)",
+        (now,),
     )
     other += run(
         db,

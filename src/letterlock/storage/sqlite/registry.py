@@ -4,6 +4,7 @@ from letterlock.storage import maintenance_commands, tenant_commands
 from letterlock.storage.commands import Quarantine
 from letterlock.storage.sqlite import maintenance_ops, message_ops, tenant_ops
 from letterlock.storage.sqlite.core import Handler
+from letterlock.storage.sqlite.open_ops import open_handlers
 from letterlock.storage.sqlite.relay_ops import relay_handlers
 
 
@@ -11,6 +12,7 @@ def handlers() -> dict[type, Handler]:
     """All handlers but those of the hot path."""
     return {
         **relay_handlers(),
+        **open_handlers(),
         Quarantine: message_ops.quarantine,
         maintenance_commands.Purge: maintenance_ops.purge,
         maintenance_commands.CountReferences: maintenance_ops.count_references,

@@ -285,32 +285,32 @@ CREATE TABLE floor (
   PRIMARY KEY (tenant, subject)
 ) STRICT, WITHOUT ROWID;
 
+-- A question: what was shown is bound by a keyed digest; destination and content are not here.
 CREATE TABLE challenge (
   id BLOB PRIMARY KEY CHECK (length(id) = 16),
   tenant INTEGER NOT NULL,
   message BLOB NOT NULL,
-  binding BLOB NOT NULL,
+  binding BLOB NOT NULL CHECK (length(binding) = 32),
+  nonce BLOB NOT NULL CHECK (length(nonce) = 32),
   subject BLOB NOT NULL,
   cause TEXT NOT NULL,
   from_protection INTEGER NOT NULL,
   to_protection INTEGER NOT NULL,
   channel INTEGER NOT NULL,
-  row_version INTEGER NOT NULL,
-  policy_version INTEGER NOT NULL,
-  floor_version INTEGER NOT NULL,
-  state INTEGER NOT NULL,
+  state TEXT NOT NULL,
   held INTEGER,
   created_ms INTEGER NOT NULL,
   expires_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX challenge_subject ON challenge(tenant, subject, cause);
+CREATE INDEX challenge_expiry ON challenge(expires_ms);
 
 CREATE TABLE consent (
   id BLOB PRIMARY KEY CHECK (length(id) = 16),
   tenant INTEGER NOT NULL,
   challenge BLOB NOT NULL REFERENCES challenge(id),
   kind INTEGER NOT NULL,
-  answer INTEGER NOT NULL,
+  state TEXT NOT NULL,
   answered_by BLOB NOT NULL,
   used_by INTEGER,
   created_ms INTEGER NOT NULL,

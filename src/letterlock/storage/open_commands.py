@@ -1,0 +1,228 @@
+"""Readable messages as the writer gets them: sealed bodies, sealed addresses, and the words for the ledger."""
+
+from msgspec import Struct
+
+from letterlock.model.message import MessageEvent
+from letterlock.storage.commands import Relied, Shown
+
+
+class Fall(Struct, frozen=True):
+    """A step down that goes with a message; its ledger entry is written before the message can leave.
+
+    ``kind`` and ``reason`` are words of the ledger; ``consent`` is the id of the consent it uses, if any.
+    """
+
+    before: int
+    after: int
+    policy: bytes
+    kind: str
+    reason: str
+    consent: bytes | None
+
+
+class AcceptOpen(Struct, frozen=True):
+    """A readable message: queued for a channel, or held. The body is sealed under its own key, the address too."""
+
+    tenant: int
+    message_id: bytes
+    request_mac: bytes
+    subject: bytes
+    channel: int
+    shown: Shown
+    size_bucket: int
+    state: int
+    sealed: bytes
+    wrapped_key: bytes
+    address: bytes
+    generation: int
+    relied: Relied
+    policy: bytes
+    rule: str
+    fall: Fall | None
+    question: "Ask | None"
+    now_ms: int
+    expires_ms: int
+
+
+class Ask(Struct, frozen=True):
+    """A question about one message; what it was about is bound by a keyed digest."""
+
+    id: bytes
+    tenant: int
+    message_id: bytes
+    binding: bytes
+    nonce: bytes
+    subject: bytes
+    cause: str
+    before: int
+    after: int
+    channel: int
+    policy: bytes
+    rule: str
+    now_ms: int
+    expires_ms: int
+    window_ms: int
+
+
+class Asked(Struct, frozen=True):
+    """What became of a question: put, or there was one lately (its id then)."""
+
+    id: bytes
+    is_new: int
+
+
+class Refuse(Struct, frozen=True):
+    """A message was refused: for the ledger alone."""
+
+    tenant: int
+    message_id: bytes
+    policy: bytes
+    rule: str
+    reason: str
+    now_ms: int
+
+
+class AnswerChallenge(Struct, frozen=True):
+    """A tenant's authenticated word about a question."""
+
+    tenant: int
+    challenge: bytes
+    consent: bytes
+    agreed: int
+    answered_by: bytes
+    policy: bytes
+    policy_version: int
+    now_ms: int
+
+
+class Answered(Struct, frozen=True):
+    """What an answer did. ``released`` is the number of the held message that may leave now, or 0."""
+
+    consent: bytes
+    state: str
+    released: int
+
+
+class WithdrawConsent(Struct, frozen=True):
+    """A consent that was not used is worth nothing from now on."""
+
+    tenant: int
+    consent: bytes
+    now_ms: int
+
+
+class Lease(Struct, frozen=True):
+    """Take messages that are due, for a while; nobody else gets them until then."""
+
+    channel: int
+    limit: int
+    now_ms: int
+    until_ms: int
+
+
+class Leased(Struct, frozen=True):
+    """One leased message. ``fence`` must be given back with the outcome."""
+
+    seq: int
+    fence: int
+    attempts: int
+    tenant: int
+    tenant_id: bytes
+    message_id: bytes
+    sealed: bytes
+    wrapped_key: bytes
+    body_generation: int
+    address: bytes
+    address_generation: int
+    expires_ms: int
+
+
+class Sent(Struct, frozen=True):
+    """The channel took it; ``tokens`` are keyed tokens of the channel's own ids, one a part."""
+
+    seq: int
+    fence: int
+    route: int
+    tokens: tuple[bytes, ...]
+    now_ms: int
+
+
+class Postpone(Struct, frozen=True):
+    """It could not be handed over now; it stays queued."""
+
+    seq: int
+    fence: int
+    due_ms: int
+    now_ms: int
+
+
+class GiveUp(Struct, frozen=True):
+    """It cannot be handed over at all."""
+
+    seq: int
+    fence: int
+    reason: str
+    now_ms: int
+
+
+class ApplyReceipt(Struct, frozen=True):
+    """A channel's receipt about one part."""
+
+    route: int
+    token: bytes
+    event: MessageEvent
+    now_ms: int
+    keep_ms: int
+
+
+class ChallengeRow(Struct, frozen=True):
+    """A question as it is stored."""
+
+    id: bytes
+    tenant: int
+    message: bytes
+    binding: bytes
+    nonce: bytes
+    subject: bytes
+    cause: str
+    before: int
+    after: int
+    channel: int
+    state: str
+    held: int | None
+    created_ms: int
+    expires_ms: int
+
+
+class ConsentRow(Struct, frozen=True):
+    """A consent as it is stored, with its question."""
+
+    id: bytes
+    kind: int
+    state: str
+    expires_ms: int
+    challenge: ChallengeRow
+
+
+class MessageRow(Struct, frozen=True):
+    """A message as it is stored."""
+
+    seq: int
+    tenant: int
+    id: bytes
+    state: int
+    channel: int
+    protection: int
+    grade: int
+    verifier: int
+    indicator: int
+    decision: int
+    rule: str
+    fall: int
+    pending: int
+    entry: int
+    slot: int
+    reason: str | None
+    accepted_ms: int
+    updated_ms: int
+    expires_ms: int
