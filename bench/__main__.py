@@ -220,7 +220,8 @@ def compare(bare: list[Row], stored: list[Row], measured: list[Row], fsync_ms: f
     if one:
         limit = fsync_ms + trip_ms
         found["one caller, end to end p50"] = (
-            f"{one['e2e_p50_ms']:.2f} ms, {one['e2e_p50_ms'] / limit:.1f} x (fsync + round trip = {limit:.2f} ms; target 2 x)"
+            f"{one['e2e_p50_ms']:.2f} ms, {one['e2e_p50_ms'] / limit:.1f} x"
+            f" (fsync + round trip = {limit:.2f} ms; target 2 x)"
         )
     return found
 

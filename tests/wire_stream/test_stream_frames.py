@@ -120,7 +120,9 @@ def test_encoders_keep_the_bounds() -> None:
 @given(st.binary(max_size=200), st.sampled_from([b"", b"\x01\x01", b"\x01\x02", b"\x01\x82", b"\x01\x81"]))
 def test_total(tail: bytes, head: bytes) -> None:
     for decode in (stream.decode_client, stream.decode_server):
+        reason: object = FrameReason.TRAILING
         try:
             decode(head + tail)
         except FrameError as error:
-            assert isinstance(error.reason, FrameReason)
+            reason = error.reason
+        assert isinstance(reason, FrameReason)

@@ -49,6 +49,7 @@ from letterlock.wire.tlog.entries import GatewayStarted
 
 SWEEP_EVERY_S: Final = 3600
 """Seconds between two looks for overfull mailboxes and leftovers."""
+VERIFIER_KEY: Final = "ledger.vkey"
 HEAD_FILE: Final = "ledger-head.note"
 DEFAULT_TENANT: Final = "default"
 API_KEY_FILE: Final = "api-key"
@@ -118,7 +119,10 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
 
     ledger = LedgerStoreBridge(readers, committer, loop)
     head_file = Path(settings.ledger.head_file) if settings.ledger.head_file else folder / HEAD_FILE
-    heads = HeadSigner(ledger, LedgerSigner(keys.keystore, settings.ledger.origin), FileHeadKeeper(head_file))
+    signer = LedgerSigner(keys.keystore, settings.ledger.origin)
+    # The public half, for everybody who verifies offline; it is no secret, and a copy belongs in another place.
+    (folder / VERIFIER_KEY).write_text(f"{signer.verifier_key}\n")
+    heads = HeadSigner(ledger, signer, FileHeadKeeper(head_file))
     await loop.run_in_executor(None, heads.start)
     purger = Purger(committer, clock)
     maintenance = Maintenance(
