@@ -25,10 +25,9 @@ test: env-dev check ## the test suite (under 15 minutes)
 	@scripts/test-setup.sh
 	@$(PY) -m pytest -m "not long"
 
-test-long: env-dev ## what takes longer: 100 kill cycles, a million inputs a parser, mutation testing
+test-long: env-dev ## what takes longer: kill cycles, a million inputs a parser
 	@scripts/test-setup.sh
 	@$(PY) -m pytest -m long --timeout 3600
-	@scripts/mutation.sh
 
 bench: env-dev ## accepted-delivered-acknowledged messages, latency and server CPU a message
 	@$(PY) -m bench

@@ -55,6 +55,19 @@ def serve(
 
 
 @app.command()
+def demo(once: Annotated[bool, typer.Option("--once", help="End by itself, with status 0 or 1.")] = False) -> None:
+    """Start a gateway and two phones with a real MLS engine; show who can read what, and prove it."""
+    import subprocess
+
+    # The laboratory is a process of its own: it sees the gateway only from outside.
+    command = [sys.executable, "-m", "letterlock.lab.demo", *(["--once"] if once else [])]
+    try:
+        raise typer.Exit(subprocess.run(command, check=False).returncode)  # noqa: S603 - our own module
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+
+
+@app.command()
 def transports(as_json: Json = False) -> None:
     """Compare the transports, and say who reads on each. The same rows that routing uses."""
     from letterlock.transports.registry import CAPABILITIES
