@@ -31,6 +31,8 @@ app = typer.Typer(
 policy = typer.Typer(no_args_is_help=True, help="Check a policy file, and ask what it says of a message.")
 config = typer.Typer(no_args_is_help=True, help="What the settings mean, and their defaults.")
 ledger = typer.Typer(no_args_is_help=True, help="Verify the transparency log offline; export and prove entries.")
+data = typer.Typer(no_args_is_help=True, help="What is stored, and for how long.")
+app.add_typer(data, name="data")
 app.add_typer(policy, name="policy")
 app.add_typer(config, name="config")
 app.add_typer(ledger, name="ledger")
@@ -89,6 +91,21 @@ def transports(as_json: Json = False) -> None:
 def version() -> None:
     """Print the version."""
     print(__version__)
+
+
+@data.command("inventory")
+def data_inventory(as_json: Json = False) -> None:
+    """List every stored column: what it holds, and how long it may stay."""
+    from letterlock.storage.columns import TABLES
+
+    rows = [(t, c, column.data.value, column.lifetime.value) for t, cs in TABLES.items() for c, column in cs.items()]
+    if as_json:
+        _json([dict(zip(("table", "column", "class", "lifetime"), row, strict=True)) for row in rows])
+        return
+    shown = Table("table", "column", "class", "lifetime")
+    for row in rows:
+        shown.add_row(*row)
+    Console().print(shown)
 
 
 def _policy_source(file: Path | None, profile: str) -> str:
