@@ -150,7 +150,13 @@ class GroupCommitter:
             outcomes = error
         except Exception as error:  # noqa: BLE001 - a bug in one command must not take the writer down
             _log.error("commit_failed", error_type=type(error).__name__)
-            outcomes = StorageError(StorageReason.FAILED)
+            if len(batch) > 1:
+                # Nothing was written: each caller's commands by themselves, so that only the faulty ones fail.
+                for waiter in batch:
+                    self._write([waiter])
+                batch, outcomes = [], []
+            else:
+                outcomes = StorageError(StorageReason.FAILED)
         self._loop.call_soon_threadsafe(self._settle, batch, outcomes, self._core.tree_size)
         if truncates or self._core.wal_bytes > TRUNCATE_AT:
             self._truncate()
