@@ -266,13 +266,14 @@ async def test_the_committer_keeps_order_and_refuses_overload_at_once(tmp_path: 
 
 
 async def test_a_command_that_breaks_fails_alone(tmp_path: Path) -> None:
-    core = make(tmp_path)
-    committer = GroupCommitter(core, asyncio.get_running_loop())
+    committer = GroupCommitter(make(tmp_path), asyncio.get_running_loop())
     blocked = committer.submit([message()])
     futures = [committer.submit([command]) for command in (message(), object(), message())]
     outcomes = await asyncio.gather(blocked, *futures, return_exceptions=True)
     assert isinstance(outcomes[2], StorageError)
     assert outcomes[2].reason is StorageReason.FAILED
     assert [type(outcome) for outcome in outcomes] == [list, list, StorageError, list]
-    assert rows(core, "SELECT count(*) FROM message") == [(3,)]
     await committer.close()
+    reader = open_reader(tmp_path)
+    assert reader.execute("SELECT count(*) FROM message").fetchall() == [(3,)]
+    reader.close()
