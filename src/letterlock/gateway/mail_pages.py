@@ -1,14 +1,19 @@
 """Pages of a mailbox for the device stream: read sealed, unsealed here, in the form that frames take."""
 
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from letterlock.custody.sealing import SealingError, StorageKey, unseal_sealed
 from letterlock.custody.storage_keys import StorageKeyError
 from letterlock.model.ids import MessageId, TenantId
+from letterlock.storage.errors import StorageError, StorageReason
+from letterlock.storage.relay_rows import ItemRow
 from letterlock.storage.sqlite.relay_reads import RelayReads
 from letterlock.wire.stream import MAX_BODY, encode_delivery_item
 
 MAX_PAGE_BYTES: Final = 1 << 20
+MAX_REREADS: Final = 3
+"""A row moves to another storage key at most once in minutes; more than that is not a race."""
 
 
 class OpeningKeys(Protocol):
@@ -35,9 +40,21 @@ class MailPages:
         """Up to ``limit`` items after a sequence: sequence, item head, body.
 
         A body that is larger than a frame takes comes empty: the device reads it over HTTP.
+
+        Raises:
+            StorageError: the first of them does not open, however often it is read.
         """
+        for _ in range(MAX_REREADS):
+            rows = await self._reads.page(mailbox, after, limit, MAX_PAGE_BYTES)
+            items = self._opened(tenant, rows)
+            if items or not rows:
+                return items
+        # No page at all would mean that nothing is left, and the device would be taken past what it has not seen.
+        raise StorageError(StorageReason.FAILED)
+
+    def _opened(self, tenant: TenantId, rows: Sequence[ItemRow]) -> list[tuple[int, bytes, bytes]]:
         items = []
-        for row in await self._reads.page(mailbox, after, limit, MAX_PAGE_BYTES):
+        for row in rows:
             try:
                 body = unseal_sealed(self._keys.get(row.generation), tenant, MessageId(row.message_id), row.sealed)
             except (SealingError, StorageKeyError):

@@ -11,7 +11,6 @@ from letterlock.custody.sealing import StorageKey
 from letterlock.custody.storage_keys import StorageKeys
 from letterlock.ledger.heads import HeadSigner
 from letterlock.model.clock import Clock
-from letterlock.model.errors import LetterlockError
 from letterlock.storage.maintenance_commands import CountReferences, Purge, Purged, Rewrap
 
 PURGE_LIMIT: Final = 2_000
@@ -126,7 +125,7 @@ class Maintenance:
             await asyncio.sleep(seconds)
             try:
                 await work()
-            except LetterlockError as error:
+            except Exception as error:  # noqa: BLE001 - a full disk is an OSError; the work must go on when it has space
                 _log.error("maintenance_failed", operation=name, error_type=type(error).__name__)
 
     async def _purge(self) -> None:

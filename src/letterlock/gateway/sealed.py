@@ -185,8 +185,16 @@ class SealedAcceptor:
         """What is said of a tenant's handshake messages, and what that relies on: they are framed as messages are."""
         return self._decisions(tenant).framed_shown, Relied(self._policy.version)
 
-    async def accept(self, sender: Sender, offered: Sequence[Offered]) -> list[Outcome]:
+    async def accept(
+        self, sender: Sender, offered: Sequence[Offered], renew: Callable[[], Sender | None] | None = None
+    ) -> list[Outcome]:
         """Takes a batch of submissions; one transaction, outcomes in the same order.
+
+        Args:
+            sender: the session, with the revocation version that it was checked at.
+            offered: the submissions.
+            renew: checks the session again after something that it relied on has changed: revoking one device
+                makes the decisions of all others stale. None where the session has ended.
 
         Raises:
             StorageError: the store takes nothing now; nothing was accepted.
@@ -195,6 +203,11 @@ class SealedAcceptor:
             outcomes = await self._attempt(sender, offered)
             if outcomes is not None:
                 return outcomes
+            if renew is not None:
+                again = renew()
+                if again is None:
+                    return [_NOT_ACCEPTED[ResultStatus.NOT_ALLOWED]] * len(offered)
+                sender = again
         raise StorageError(StorageReason.OVERLOADED)
 
     async def _attempt(self, sender: Sender, offered: Sequence[Offered]) -> list[Outcome] | None:
@@ -366,9 +379,8 @@ def size_bucket(size: int) -> int:
     return len(SIZE_BUCKETS)
 
 
-def shown_of(assessment: Assessment, decision: Decision) -> Shown:
-    """What every surface says, from an assessment and a decision: one value, kept with the decision."""
-    channel = decision.channels[0] if decision.channels else Channel.RELAY
+def shown_of(assessment: Assessment, decision: Decision, channel: Channel = Channel.RELAY) -> Shown:
+    """What every surface says, from an assessment and a decision on a channel: one value, kept with the decision."""
     return Shown(
         protection=PROTECTIONS.index(assessment.show_as),
         grade=GRADES.index(assessment.grade),

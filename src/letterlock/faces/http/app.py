@@ -22,7 +22,7 @@ from letterlock.faces.http.asgi import (
 )
 from letterlock.faces.http.asgi import send_answer as answer_with
 from letterlock.faces.http.auth import Sessions, authenticate, authorise
-from letterlock.faces.http.problems import Code, Problem, of_validation
+from letterlock.faces.http.problems import Code, Problem, field_names, of_validation
 from letterlock.faces.http.routes import Answer, Call, Route
 from letterlock.storage.errors import StorageError, StorageReason
 
@@ -61,6 +61,7 @@ class HttpFace:
         self._observe = observe
         self._router = Router([StarletteRoute(r.path, self._endpoint(r), methods=[r.method]) for r in routes])
         self._decoders = {r.operation: msgspec.json.Decoder(r.request) for r in routes if r.request is not None}
+        self._fields = {r.operation: field_names(r.request) for r in routes if r.request is not None}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request or connection."""
@@ -75,16 +76,21 @@ class HttpFace:
             await self._websocket(scope, receive, send)
 
     async def _cold(self, scope: Scope, receive: Receive, send: Send) -> None:
-        partial = False
+        allowed: set[str] = set()
         for route in self._router.routes:
             match, child = route.matches(scope)
             if match is Match.FULL:
                 scope.update(child)
                 await child["endpoint"](scope, receive, send)
                 return
-            partial = partial or match is Match.PARTIAL
-        code = Code.METHOD_NOT_ALLOWED if partial else Code.NOT_FOUND
-        await send_problem(send, Problem(code, detail="See GET /openapi.json for what there is."))
+            if match is Match.PARTIAL:
+                allowed |= getattr(route, "methods", None) or set()
+        detail = "See GET /openapi.json for what there is."
+        if not allowed:
+            await send_problem(send, Problem(Code.NOT_FOUND, detail=detail))
+            return
+        fields = ((b"allow", ", ".join(sorted(allowed)).encode()),)
+        await send_problem(send, Problem(Code.METHOD_NOT_ALLOWED, detail=detail, headers=fields))
 
     def _endpoint(self, route: Route) -> Any:
         async def run(scope: Scope, receive: Receive, send: Send) -> None:
@@ -108,7 +114,7 @@ class HttpFace:
             try:
                 body = self._decoders[route.operation].decode(raw)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                raise of_validation(error) from None
+                raise of_validation(error, self._fields[route.operation]) from None
         query = _query(scope["query_string"], route)
         return await route.handler(Call(principal, dict(scope["path_params"]), query, body, dict(scope["headers"])))
 

@@ -9,7 +9,7 @@ import msgspec
 from letterlock.faces.http.app import Observe, guarded
 from letterlock.faces.http.asgi import JSON, Receive, Scope, Send, header, read_body
 from letterlock.faces.http.auth import Sessions, authenticate, authorise
-from letterlock.faces.http.problems import Code, Problem, of_validation
+from letterlock.faces.http.problems import Code, Problem, field_names, of_validation
 from letterlock.faces.http.routes import Access, Answer, Call, DevicePrincipal, Route
 from letterlock.gateway.codes import INDICATORS
 from letterlock.gateway.sealed import Offered, Outcome, SealedAcceptor, Sender
@@ -68,6 +68,7 @@ class GroupMessageResults(msgspec.Struct, frozen=True):
     results: list[GroupMessageResult]
 
 
+_FIELDS: Final = field_names(GroupMessages)
 _CODES: Final = {
     ResultStatus.NOT_ALLOWED: "not_a_member",
     ResultStatus.EPOCH_TOO_OLD: "epoch_too_old",
@@ -110,6 +111,8 @@ class GroupMessagesHandler:
         if type(principal) is not DevicePrincipal:
             authorise(principal, Access.DEVICE)
         assert isinstance(principal, DevicePrincipal)
+        if scope["query_string"]:
+            raise Problem(Code.BAD_PARAMETER, detail="This call takes no query parameters.")
         media = header(scope, b"content-type")
         if media != JSON and (media or b"").partition(b";")[0].strip().lower() != JSON:
             raise Problem(Code.UNSUPPORTED_MEDIA_TYPE, detail="Send 'Content-Type: application/json'.")
@@ -117,7 +120,7 @@ class GroupMessagesHandler:
         try:
             wanted = self._decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, Base64Error) as error:
-            raise of_validation(error) from None
+            raise of_validation(error, _FIELDS) from None
         return await self._take(principal, scope["path"], wanted)
 
     async def call(self, call: Call) -> Answer:
@@ -145,9 +148,18 @@ class GroupMessagesHandler:
             if len(message.body) > MAX_BODY:
                 raise Problem(Code.TOO_LARGE, detail="A message is larger than a mailbox takes.")
             offered.append(Offered(ref, message.client_message_id, message.body))
-        sender = Sender(device.tenant, device.tenant_id, device.mailbox, self._session_version())
-        outcomes = await self._acceptor.accept(sender, offered)
+        outcomes = await self._acceptor.accept(self._sender(device), offered, lambda: self._sender(device))
         return Answer(200, GroupMessageResults([self._result(o, r) for o, r in zip(offered, outcomes, strict=True)]))
+
+    def _sender(self, device: DevicePrincipal) -> Sender:
+        """The session, checked now: while the body came in it may have ended.
+
+        Raises:
+            Problem: it has ended.
+        """
+        if self._sessions.device(device.token_hash) is None:
+            raise Problem(Code.UNAUTHENTICATED, detail="This session has expired or was revoked.")
+        return Sender(device.tenant, device.tenant_id, device.mailbox, self._session_version())
 
     def _result(self, one: Offered, outcome: Outcome) -> GroupMessageResult:
         word = _WORDS.get(outcome.status)

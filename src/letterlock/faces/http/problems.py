@@ -1,5 +1,6 @@
 """Problem details (RFC 9457): every refusal of the API has a stable code, and none repeats what was sent."""
 
+import re
 from enum import StrEnum, unique
 from typing import Final
 
@@ -7,6 +8,7 @@ import msgspec
 
 from letterlock.model.errors import Fact
 
+_INDEX: Final = re.compile(r"\[(?:[0-9]{1,9}|\.{3})\]")
 PROBLEM_TYPE: Final = "urn:letterlock:problem:"
 MEDIA_TYPE: Final = b"application/problem+json"
 RETRY_AFTER_S: Final = 1
@@ -106,13 +108,42 @@ def facts_as_members(facts: dict[str, Fact]) -> dict[str, object]:
     return {name: value if isinstance(value, int) else str(value) for name, value in facts.items()}
 
 
-def of_validation(error: Exception) -> Problem:
-    """What msgspec found wrong, without the caller's text: only our own field names are repeated."""
+def field_names(request: type[msgspec.Struct]) -> frozenset[str]:
+    """All names of fields that a request's JSON may have."""
+    names: set[str] = set()
+    _collect(msgspec.inspect.type_info(request), names)
+    return frozenset(names)
+
+
+def _collect(found: object, names: set[str]) -> None:
+    if isinstance(found, msgspec.inspect.Field):
+        names.add(found.encode_name)
+        _collect(found.type, names)
+    elif isinstance(found, (list, tuple)):
+        for one in found:
+            _collect(one, names)
+    elif isinstance(found, msgspec.inspect.StructType):
+        _collect(found.fields, names)
+    elif isinstance(found, msgspec.inspect.Type):
+        for name in found.__struct_fields__:
+            _collect(getattr(found, name), names)
+
+
+def of_validation(error: Exception, names: frozenset[str] = frozenset()) -> Problem:
+    """What msgspec found wrong, without the caller's text: only our own field names are repeated.
+
+    Args:
+        error: of the decoder.
+        names: the request's field names; a place that is made of anything else is not told, because the name of
+            an unknown field may look like one.
+    """
     text = str(error)
     if not isinstance(error, msgspec.ValidationError):
         return Problem(Code.MALFORMED_JSON, detail="The body is not JSON (RFC 8259) in UTF-8.")
     _, mark, at = text.rpartition(" - at `$")
-    where: dict[str, object] = {"at": "$" + at.rstrip("`")} if mark else {"at": "$"}
+    path = at.rstrip("`")
+    ours = mark and all(not part or part in names for part in _INDEX.sub("", path).split("."))
+    where: dict[str, object] = {"at": "$" + path if ours else "$"}
     if "unknown field" in text:
         return Problem(Code.UNKNOWN_FIELD, detail="The object at this place has a field we do not know.", members=where)
     if "missing required field" in text:

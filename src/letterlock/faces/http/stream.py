@@ -40,6 +40,7 @@ CLOSE_UNAUTHENTICATED: Final = 4401
 CLOSE_REPLACED: Final = 4409
 CLOSE_ROLLED_BACK: Final = 4410
 CLOSE_TOO_LARGE: Final = 1009
+CLOSE_INTERNAL: Final = 1011
 CLOSE_OVERLOADED: Final = 1013
 
 _log: Final = structlog.get_logger("letterlock.stream")
@@ -105,9 +106,9 @@ class DeviceStream:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection, from upgrade to close."""
         await receive()
-        authorization = header(scope, b"authorization")
-        hashed = sha256((authorization or b"").removeprefix(BEARER)).digest()
-        device = self.sessions.device(hashed) if authorization else None
+        authorization = header(scope, b"authorization") or b""
+        hashed = sha256(authorization.removeprefix(BEARER)).digest()
+        device = self.sessions.device(hashed) if authorization.startswith(BEARER) else None
         if scope["path"] != "/v1/stream" or frames.SUBPROTOCOL not in scope.get("subprotocols", ()):
             await send({"type": "websocket.close", "code": CLOSE_PROTOCOL})
             return
@@ -128,6 +129,12 @@ class DeviceStream:
         except LetterlockError as error:
             _log.warning("stream_refused", error_type=type(error).__name__)
             code = CLOSE_PROTOCOL
+        except OSError:
+            # How a server says that the peer has gone while we were sending.
+            code = 0
+        except Exception as error:  # noqa: BLE001 - the last line: the type is logged, the text could hold content
+            _log.error("stream_failed", error_type=type(error).__name__)
+            code = CLOSE_INTERNAL
         finally:
             self.metrics.connected(-1)
         if code:
@@ -155,7 +162,9 @@ class _Connection:
         self._delivered_at = float("-inf")
         self._in_flight = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._results: list[bytes] = []
+        self._results: list[tuple[int, bytes]] = []
+        """Frames, each with the credits that it gives back when it goes out."""
+        self._paced: asyncio.TimerHandle | None = None
 
     async def run(self) -> int:
         """Serves the connection to its end; returns the close code, 0 if it is closed already."""
@@ -173,17 +182,32 @@ class _Connection:
         self._acked = self._wanted_ack = acked
         self._mail = Mail(self._device.mailbox, hello.applied, head)
         self._owner.hub.join(self._mail)
-        await self._send_frame(frames.encode_welcome(head, frames.INITIAL_CREDIT))
-        if hello.applied > acked:
-            self._acknowledge(hello.applied)
-        sender = asyncio.create_task(self._send_all())
         try:
-            return await self._receive_all()
+            await self._send_frame(frames.encode_welcome(head, frames.INITIAL_CREDIT))
+            # What was committed between the look at the mailbox and joining was announced to nobody.
+            newest, _ = await self._owner.pages.state(self._device.mailbox)
+            self._owner.hub.notify(((self._device.mailbox, newest),))
+            if hello.applied > acked:
+                self._acknowledge(hello.applied)
+            return await self._both()
         finally:
             self._owner.hub.leave(self._mail)
-            sender.cancel()
+            if self._paced is not None:
+                self._paced.cancel()
+
+    async def _both(self) -> int:
+        """Receives and sends until one of the two ends: a connection that only does half of it helps nobody."""
+        sender = asyncio.create_task(self._send_all())
+        receiver = asyncio.create_task(self._receive_all())
+        both = (sender, receiver)
+        try:
+            done, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in both:
+                task.cancel()
             # What is being committed stays committed; only its answer has nobody to go to.
-            await asyncio.gather(sender, return_exceptions=True)
+            await asyncio.gather(*both, return_exceptions=True)
+        return (receiver if receiver in done else sender).result()
 
     async def _next(self) -> frames.ClientFrame | None:
         message = await self._receive()
@@ -199,13 +223,14 @@ class _Connection:
             frame = await self._next()
             if frame is None:
                 return 0
+            sender = self._checked()
+            if sender is None:
+                return CLOSE_UNAUTHENTICATED
             if isinstance(frame, frames.Submit):
-                if self._owner.sessions.device(self._token_hash) is None:
-                    return CLOSE_UNAUTHENTICATED
                 self._in_flight += len(frame.items)
                 if self._in_flight > frames.INITIAL_CREDIT:
                     return CLOSE_PROTOCOL
-                await self._submit(frame)
+                await self._submit(frame, sender)
             elif isinstance(frame, frames.Ack):
                 if frame.applied > self._mail.head:
                     return CLOSE_PROTOCOL
@@ -213,7 +238,14 @@ class _Connection:
             else:
                 return CLOSE_PROTOCOL
 
-    async def _submit(self, frame: frames.Submit) -> None:
+    def _checked(self) -> Sender | None:
+        """The session and the revocation version that it is good at; None when it has ended."""
+        device = self._device
+        if self._owner.sessions.device(self._token_hash) is None:
+            return None
+        return Sender(device.tenant, device.tenant_id, device.mailbox, self._owner.session_version())
+
+    async def _submit(self, frame: frames.Submit, sender: Sender) -> None:
         """Starts committing a frame; frames enter the writer's queue in the order in which they came."""
         tenant = self._device.tenant
         offered = [
@@ -222,22 +254,21 @@ class _Connection:
         ]
         for one in offered:
             await self._owner.acceptor.load_group(tenant, one.group)
-        task = asyncio.create_task(self._commit(frame.first_ref, offered))
+        task = asyncio.create_task(self._commit(sender, frame.first_ref, offered))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         if len(self._tasks) >= MAX_SUBMITS:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
 
-    async def _commit(self, first_ref: int, offered: list[Offered]) -> None:
-        device = self._device
-        sender = Sender(device.tenant, device.tenant_id, device.mailbox, self._owner.session_version())
+    async def _commit(self, sender: Sender, first_ref: int, offered: list[Offered]) -> None:
         try:
-            outcomes = await self._owner.acceptor.accept(sender, offered)
+            outcomes = await self._owner.acceptor.accept(sender, offered, self._checked)
             answers = [(int(one.status), one.message_id, one.record_hash) for one in outcomes]
-        except StorageError:
+        except Exception as error:  # noqa: BLE001 - whatever it was: each submission gets its answer
+            if not isinstance(error, StorageError):
+                _log.error("submission_failed", error_type=type(error).__name__)
             answers = [(int(ResultStatus.OVERLOADED), frames.NO_ID, frames.NO_HASH)] * len(offered)
-        self._in_flight -= len(offered)
-        self._results.append(frames.encode_results(first_ref, answers))
+        self._results.append((len(offered), frames.encode_results(first_ref, answers)))
         self._owner.metrics.submitted(answers)
         self._mail.wake.set()
 
@@ -256,31 +287,33 @@ class _Connection:
     async def _send_frame(self, frame: bytes) -> None:
         await self._send({"type": "websocket.send", "bytes": frame})
 
-    async def _send_all(self) -> None:
-        """The only task that sends after WELCOME."""
+    async def _send_all(self) -> int:
+        """The only task that sends after WELCOME; returns the close code."""
         mail = self._mail
         loop = asyncio.get_running_loop()
         while True:
-            if self._results:
-                results, self._results = self._results, []
-                for frame in results:
-                    await self._send_frame(frame)
+            while self._results:
+                # Credit comes back when the answer goes out, not before: a device that does not read gets no more.
+                credit, frame = self._results.pop(0)
+                self._in_flight -= credit
+                await self._send_frame(frame)
             if mail.replaced:
-                await self._close(CLOSE_REPLACED)
-                return
+                return CLOSE_REPLACED
+            if self._owner.sessions.device(self._token_hash) is None:
+                return CLOSE_UNAUTHENTICATED
             mail.wake.clear()
             if mail.sent < min(mail.head, self._wanted_ack + self._window):
                 wait = self._delivered_at + PACE_S - loop.time() if self._owner.busy() else 0
                 if wait <= 0:
                     await self._deliver(loop)
                     continue
-                loop.call_later(wait, mail.wake.set)
-            if self._results:
-                continue
+                if self._paced is None:
+                    self._paced = loop.call_later(wait, self._look_again)
             await mail.wake.wait()
-            if self._owner.sessions.device(self._token_hash) is None:
-                await self._close(CLOSE_UNAUTHENTICATED)
-                return
+
+    def _look_again(self) -> None:
+        self._paced = None
+        self._mail.wake.set()
 
     async def _deliver(self, loop: asyncio.AbstractEventLoop) -> None:
         """Sends the next run of the mailbox, from memory or from the store."""
@@ -299,10 +332,11 @@ class _Connection:
         """Sends what the store has next."""
         mail = self._mail
         limit = min(PAGE, up_to - mail.sent)
+        known = mail.head
         items = await self._owner.pages.page(self._device.tenant_id, mail.mailbox, mail.sent, limit)
         if not items:
-            # Expired, or removed: nothing up to the head is left.
-            mail.fed(mail.head)
+            # Emptied: nothing is left up to what was known before the look; what has come since is still to be sent.
+            mail.fed(known)
             return
         at = 0
         while at < len(items):
@@ -320,9 +354,6 @@ class _Connection:
             await self._send_frame(frames.encode_deliver(first, parts, count))
             self._owner.metrics.delivered(count)
         mail.fed(items[-1][0])
-
-    async def _close(self, code: int) -> None:
-        await self._send({"type": "websocket.close", "code": code})
 
 
 _NOBODY: Final = bytes(16)

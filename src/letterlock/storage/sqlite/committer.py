@@ -49,6 +49,8 @@ class GroupCommitter:
         self._queued_bytes = 0
         self._last_callers = 0
         self._per_tenant: dict[int, int] = defaultdict(int)
+        self._bytes_per_tenant: dict[int, int] = defaultdict(int)
+        self._truncate_again = False
         self._wake = threading.Event()
         self._closing = False
         self._listeners: list[Callable[[int], None]] = []
@@ -80,15 +82,23 @@ class GroupCommitter:
         if self._closing:
             raise StorageError(StorageReason.CLOSED)
         count = len(commands)
+        if not count:
+            nothing: asyncio.Future[list[Any]] = self._loop.create_future()
+            nothing.set_result([])
+            return nothing
         waiting = self._queued
         if waiting + count > MAX_QUEUED or self._queued_bytes + size > MAX_QUEUED_BYTES:
             raise StorageError(StorageReason.OVERLOADED)
         if tenant and waiting > MAX_BATCH and self._per_tenant[tenant] + count > MAX_QUEUED * TENANT_SHARE:
             raise StorageError(StorageReason.OVERLOADED)
+        share = MAX_QUEUED_BYTES * TENANT_SHARE
+        if tenant and self._queued_bytes > share / 2 and self._bytes_per_tenant[tenant] + size > share:
+            raise StorageError(StorageReason.OVERLOADED)
         future: asyncio.Future[list[Any]] = self._loop.create_future()
         self._queued = waiting + count
         self._queued_bytes += size
         self._per_tenant[tenant] += count
+        self._bytes_per_tenant[tenant] += size
         self._queue.append((commands, future, tenant, size))
         # Append first, look at the event after: the writer clears it before it drains, so no command is left behind.
         if not self._wake.is_set():
@@ -146,19 +156,16 @@ class GroupCommitter:
             batch = [waiter for waiter in batch if waiter[0][0] is not _TRUNCATE]
         try:
             outcomes = self._core.apply([command for waiter in batch for command in waiter[0]]) if batch else []
-        except StorageError as error:
-            outcomes = error
         except Exception as error:  # noqa: BLE001 - a bug in one command must not take the writer down
-            _log.error("commit_failed", error_type=type(error).__name__)
-            if len(batch) > 1:
+            outcomes = error if isinstance(error, StorageError) else StorageError(StorageReason.FAILED)
+            _log.error("commit_failed", error_type=type(error).__name__, reason=outcomes.reason.value)
+            if outcomes.reason is StorageReason.FAILED and len(batch) > 1:
                 # Nothing was written: each caller's commands by themselves, so that only the faulty ones fail.
                 for waiter in batch:
                     self._write([waiter])
                 batch, outcomes = [], []
-            else:
-                outcomes = StorageError(StorageReason.FAILED)
         self._loop.call_soon_threadsafe(self._settle, batch, outcomes, self._core.tree_size)
-        if truncates or self._core.wal_bytes > TRUNCATE_AT:
+        if truncates or self._truncate_again or self._core.wal_bytes > TRUNCATE_AT:
             self._truncate()
         if truncates:
             done: list[Any] = [None] * len(truncates)
@@ -167,9 +174,12 @@ class GroupCommitter:
     def _truncate(self) -> None:
         try:
             self._core.checkpoint(truncate=True)
-        except StorageError:
+        except StorageError as error:
             # A reader still holds an old snapshot; readers are bounded in time, so the next commit tries again.
+            self._truncate_again = True
+            _log.warning("log_not_emptied", reason=error.reason.value)
             return
+        self._truncate_again = False
 
     def _settle(self, batch: list[Waiter], outcomes: list[Any] | StorageError, tree_size: int) -> None:
         at = 0
@@ -177,7 +187,10 @@ class GroupCommitter:
             count = len(commands)
             self._queued -= count
             self._queued_bytes -= size
-            self._per_tenant[tenant] -= count
+            for held, amount in ((self._per_tenant, count), (self._bytes_per_tenant, size)):
+                held[tenant] -= amount
+                if not held[tenant]:
+                    del held[tenant]
             if not future.cancelled():
                 if isinstance(outcomes, StorageError):
                     future.set_exception(outcomes)

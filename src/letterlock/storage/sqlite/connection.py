@@ -1,5 +1,6 @@
 """Opening the store: one process, the right schema, the pragmas that make deletion real, and clear errors."""
 
+import errno
 import fcntl
 import os
 import re
@@ -26,17 +27,27 @@ class StoreLock:
     """Holds the store for this process; a second one gets a clear error."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StorageError(_of_os_error(error)) from None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError as error:
             os.close(self._file)
-            raise StorageError(StorageReason.LOCKED) from None
+            locked = isinstance(error, BlockingIOError)
+            raise StorageError(StorageReason.LOCKED if locked else StorageReason.IO_FAILED) from None
 
     def release(self) -> None:
         """Lets another process have the store."""
         os.close(self._file)
+
+
+def _of_os_error(error: OSError) -> StorageReason:
+    if error.errno == errno.ENOSPC:
+        return StorageReason.DISK_FULL
+    return StorageReason.IO_FAILED if error.errno == errno.EIO else StorageReason.READ_ONLY
 
 
 @contextmanager
@@ -68,20 +79,27 @@ def open_writer(folder: Path) -> apsw.Connection:
     """
     with storage_errors():
         db = apsw.Connection(str(folder / DATABASE))
-        (folder / DATABASE).chmod(0o600)
-        db.set_busy_timeout(BUSY_MS)
-        for pragma in (
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "secure_delete=ON",
-            "foreign_keys=ON",
-            "wal_autocheckpoint=0",
-            "temp_store=MEMORY",
-            f"cache_size=-{WRITER_CACHE_KIB}",
-            "trusted_schema=OFF",
-        ):
-            db.execute(f"PRAGMA {pragma}").fetchall()
-        migrate(db)
+        try:
+            (folder / DATABASE).chmod(0o600)
+            db.set_busy_timeout(BUSY_MS)
+            for pragma in (
+                "journal_mode=WAL",
+                "synchronous=FULL",
+                "secure_delete=ON",
+                "foreign_keys=ON",
+                "wal_autocheckpoint=0",
+                "temp_store=MEMORY",
+                f"cache_size=-{WRITER_CACHE_KIB}",
+                "trusted_schema=OFF",
+            ):
+                db.execute(f"PRAGMA {pragma}").fetchall()
+            migrate(db)
+        except OSError as error:
+            db.close()
+            raise StorageError(_of_os_error(error)) from None
+        except BaseException:
+            db.close()
+            raise
     return db
 
 

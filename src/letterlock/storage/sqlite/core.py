@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import apsw
+import structlog
 
 from letterlock.model.clock import Clock
+from letterlock.model.errors import LetterlockError
 from letterlock.storage.commands import AcceptSealed, Ack
 from letterlock.storage.errors import CommitRefused, StorageError, StorageReason
 from letterlock.storage.sqlite import state as writer_state
@@ -20,6 +22,8 @@ from letterlock.storage.sqlite.transaction import Transaction
 Command = Any
 Outcome = Any
 Handler = Callable[[Transaction, Any], Any]
+
+_log: Final = structlog.get_logger("letterlock.store")
 
 SEED_SIZE: Final = 32
 RECORDS_KEPT_MS: Final = 400 * 86_400_000
@@ -43,8 +47,13 @@ class StoreCore:
         self._handlers = handlers
         self._clock = clock
         self.purge_after_ms = purge_after_ms
-        with storage_errors():
-            self._state = writer_state.load(self._db)
+        self._forgotten = False
+        try:
+            with storage_errors():
+                self._state = writer_state.load(self._db)
+        except BaseException:
+            self._db.close()
+            raise
 
     @property
     def tree_size(self) -> int:
@@ -56,7 +65,7 @@ class StoreCore:
         """Size of the write-ahead log."""
         try:
             return Path(self._db.filename_wal).stat().st_size
-        except FileNotFoundError:
+        except OSError:
             return 0
 
     def apply(self, commands: Sequence[Command]) -> list[Outcome]:
@@ -68,11 +77,18 @@ class StoreCore:
         Raises:
             StorageError: nothing of the batch was written; the writer's memory is as the database says.
         """
+        if self._forgotten:
+            self._recover()
         try:
             with storage_errors():
                 return self._apply(commands)
         except BaseException:
-            self._recover()
+            self._forgotten = True
+            try:
+                self._recover()
+            except LetterlockError:
+                # The first failure is the one to tell. What is in memory is of no use until the database answers.
+                _log.error("writer_memory_not_reloaded")
             raise
 
     def _recover(self) -> None:
@@ -80,6 +96,7 @@ class StoreCore:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK").fetchall()
             self._state = writer_state.load(self._db)
+        self._forgotten = False
 
     def _apply(self, commands: Sequence[Command]) -> list[Outcome]:
         db = self._db
@@ -98,6 +115,7 @@ class StoreCore:
                 except CommitRefused as refusal:
                     outcomes.append(refusal)
             else:
+                hot.make_visible()
                 outcomes.append(self._run(tx, self._handlers[kind], command))
         hot.write()
         self._record(tx)
@@ -108,12 +126,15 @@ class StoreCore:
 
     def _run(self, tx: Transaction, handler: Handler, command: Command) -> Outcome:
         tx.begin()
+        reserved = self._state.seq_limit
         tx.db.execute("SAVEPOINT command").fetchall()
         try:
             outcome = handler(tx, command)
         except CommitRefused as refusal:
             tx.db.execute("ROLLBACK TO command").fetchall()
             tx.db.execute("RELEASE command").fetchall()
+            if self._state.seq_limit != reserved:
+                self._state.write_seq_limit(tx.db)
             tx.refuse()
             return refusal
         tx.db.execute("RELEASE command").fetchall()
@@ -152,4 +173,5 @@ class StoreCore:
         except StorageError as error:
             if error.reason is not StorageReason.LOCKED:
                 raise
-        self._db.close()
+        finally:
+            self._db.close()

@@ -51,6 +51,7 @@ _DELIVERED: Final = (
     "UPDATE message SET pending=pending-?1, updated_ms=?2, state=iif(pending<=?1 AND state=?5, ?6, state),"
     " purge_ms=iif(pending<=?1, ?3, NULL) WHERE seq IN carray(?4)"
 )
+_NOBODY: Final = "UPDATE message SET purge_ms=?1, state=iif(state=?2, ?3, state) WHERE seq IN carray(?4)"
 _DROP_BODIES: Final = (
     "DELETE FROM sealed_body WHERE message IN (SELECT seq FROM message WHERE seq IN carray(?) AND pending<=0)"
 )
@@ -59,7 +60,7 @@ _DROP_BODIES: Final = (
 class HotBatch:
     """The accepts and acknowledgements of one group commit."""
 
-    __slots__ = ("_acks", "_bodies", "_items", "_known", "_rows", "_tx")
+    __slots__ = ("_acks", "_bodies", "_complete", "_items", "_known", "_rows", "_tx", "_undelivered")
 
     def __init__(self, tx: Transaction, accepts: Sequence[AcceptSealed]) -> None:
         self._tx = tx
@@ -67,6 +68,9 @@ class HotBatch:
         self._bodies: list[bytes] = []
         self._items: list[bytes] = []
         self._acks: dict[int, tuple[int, int]] = {}
+        self._undelivered: list[int] = []
+        self._complete = True
+        """Whether ``_known`` holds every key of this commit that the store has."""
         self._known: dict[bytes, tuple[int, int, bytes, bytes, int]] = {}
         if accepts:
             self._known = {
@@ -81,6 +85,8 @@ class HotBatch:
         """Takes one message into the batch, or says why not."""
         tx, state = self._tx, self._tx.state
         first = self._known.get(command.message_id)
+        if first is None and not self._complete:
+            first = self._stored(command.message_id)
         if first is not None:
             return self._duplicate(command, first)
         relied = command.relied
@@ -112,12 +118,27 @@ class HotBatch:
             self._rows[alike] = (shown, [row])
         else:
             found[1].append(row)
-        self._bodies.append(b"%016d%010d%b" % (seq, command.generation, command.sealed))
+        if deliveries:
+            self._bodies.append(b"%016d%010d%b" % (seq, command.generation, command.sealed))
+        else:
+            self._undelivered.append(seq)
         self._known[command.message_id] = (command.tenant, seq, command.request_mac, record_hash, command.state)
         return Accepted(
             command.message_id, record_hash, -1, slot, seq, duplicate=False, deliveries=tuple(deliveries),
             status=command.state,
         )  # fmt: skip
+
+    def _stored(self, message_id: bytes) -> tuple[int, int, bytes, bytes, int] | None:
+        """A key that another command of this commit may have written."""
+        found = rows(
+            self._tx.db,
+            "SELECT tenant, seq, request_mac, record_hash, status FROM message_key WHERE id=?",
+            (message_id,),
+        )
+        if not found:
+            return None
+        tenant, seq, request_mac, record_hash, status = found[0]
+        return tenant, seq, request_mac, record_hash, status
 
     def _duplicate(self, command: AcceptSealed, first: tuple[int, int, bytes, bytes, int]) -> Accepted | CommitRefused:
         tenant, seq, request_mac, record_hash, status = first
@@ -161,15 +182,27 @@ class HotBatch:
         mailbox.acked = command.applied
         return Acked(command.mailbox, command.applied, command.applied - since)
 
+    def make_visible(self) -> None:
+        """Writes what is here, because a command that reads rows comes next: commands act in their order."""
+        self._complete = False
+        if self._rows or self._acks:
+            self._write(-1)
+
     def write(self) -> None:
-        """Acknowledgements first (their rows are older), then the accepted messages."""
+        """Writes what is here, at the end of the commit."""
+        # The batch entry comes after the commit's own entries, so its index is known only here.
+        self._write(self._tx.first_entry + len(self._tx.entries))
+
+    def _write(self, entry: int) -> None:
+        # Acknowledgements last: one may cover what was accepted in this very commit.
+        if self._rows:
+            self._write_accepted(entry)
         if self._acks:
             self._write_acks()
-        if not self._rows:
-            return
+            self._acks.clear()
+
+    def _write_accepted(self, entry: int) -> None:
         db = self._tx.db
-        # The batch entry comes after the commit's own entries, so its index is known only here.
-        entry = self._tx.first_entry + len(self._tx.entries)
         for (tenant, state, _), (shown, packed) in self._rows.items():
             array_of = apsw.carray(tuple(packed))
             run(
@@ -181,9 +214,21 @@ class HotBatch:
                 ),
             )  # fmt: skip
             run(db, _INSERT_KEY, (array_of, tenant, state, DEDUPLICATION_MS))
-        run(db, _INSERT_BODY, (apsw.carray(tuple(self._bodies)),))
+            if entry < 0:
+                self._tx.unplaced.extend(int(row[64:80]) for row in packed)
+        if self._bodies:
+            run(db, _INSERT_BODY, (apsw.carray(tuple(self._bodies)),))
         if self._items:
             run(db, _INSERT_ITEM, (apsw.carray(tuple(self._items)),))
+        if self._undelivered:
+            # Nobody will ever acknowledge these: no body is kept, and the row goes like that of a delivered message.
+            array_of = apsw.carray(array("q", self._undelivered))
+            waiting, delivered = int(MessageState.ACCEPTED), int(MessageState.DELIVERED)
+            run(db, _NOBODY, (self._tx.now_ms + self._tx.purge_after_ms, waiting, delivered, array_of))
+        self._rows.clear()
+        self._bodies.clear()
+        self._items.clear()
+        self._undelivered.clear()
 
     def _write_acks(self) -> None:
         tx, db = self._tx, self._tx.db

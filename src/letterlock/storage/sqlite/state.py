@@ -96,9 +96,13 @@ class WriterState:
         """The next message number, reserving a block when the last one is used up."""
         if self.next_seq >= self.seq_limit:
             self.seq_limit = self.next_seq + SEQ_BLOCK
-            run(db, "UPDATE counter SET value=? WHERE name='message_seq'", (self.seq_limit,))
+            self.write_seq_limit(db)
         self.next_seq += 1
         return self.next_seq
+
+    def write_seq_limit(self, db: apsw.Connection) -> None:
+        """Writes how far numbers are reserved: again, when the command that reserved them was refused."""
+        run(db, "UPDATE counter SET value=? WHERE name='message_seq'", (self.seq_limit,))
 
 
 def load(db: apsw.Connection) -> WriterState:
