@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 
 from letterlock.client import events
-from letterlock.lab.demo.__main__ import received, run, until
-from letterlock.lab.demo.world import GatewayProcess, Phone, enrol, start_gateway
+from letterlock.lab.demo.__main__ import run
+from letterlock.lab.demo.world import GatewayProcess, Phone, enrol, received, start_gateway, until
 from letterlock.lab.sweep import Canary, Directory, sweep
 
 

@@ -1,46 +1,30 @@
-"""``python -m letterlock.lab.demo [--once]``: what the gateway does, seen from outside, with the proof of each step."""
+"""``python -m letterlock.lab.demo [--once] [--json]``: what the gateway does, seen from outside, with proofs."""
 
 import argparse
 import asyncio
+import json
 import os
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from base64 import b64encode
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
 
-from letterlock.client import events
-from letterlock.lab.demo.world import Phone, enrol, start_gateway
+from letterlock.lab.demo.world import GatewayProcess, start_gateway
+from letterlock.lab.phones import ANDROID_RCS, IOS_26_3, PhoneProcess
+from letterlock.lab.scenarios.maker import shell
 from letterlock.lab.sweep import Canary, Directory, Place, ProcessMemory, sweep
-from letterlock.model.ids import GroupRef
 
-WAIT_S: Final = 20
-POLL_S: Final = 0.02
-
-
-async def until(done: Callable[[], bool]) -> bool:
-    """Waits, within bounds, until something has come."""
-    end = time.monotonic() + WAIT_S
-    while not done():
-        if time.monotonic() > end:
-            return False
-        await asyncio.sleep(POLL_S)
-    return True
-
-
-def received(phone: Phone) -> list[events.Received]:
-    """The messages that this phone has opened and verified."""
-    return [event for _, event in phone.device.inbox() if isinstance(event, events.Received)]
-
-
-def receipts(phone: Phone, kind: str) -> int:
-    """How many receipts of a kind this phone has verified."""
-    return sum(1 for _, event in phone.device.inbox() if isinstance(event, events.ReceiptSeen) and event.kind == kind)
+COLUMNS: Final = ("message", "path", "protection", "grade, checked by", "decision", "who can read it", "state")
+BOTH: Final = "the two phones alone"
+RELAY: Final = "MLS through the relay"
+PURGED_S: Final = 2.5
+"""A purge is made and a head signed every second."""
+Security = dict[str, Any]
 
 
 class Demo:
@@ -48,134 +32,203 @@ class Demo:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.failed: list[str] = []
-        self.table = Table(title="Messages: who can read them, and why that is believed")
-        for title in ("#", "message", "path", "protection", "grade, checked by", "decision", "who can read it"):
-            self.table.add_column(title)
+        self.checks: list[tuple[str, bool]] = []
+        self.rows: list[dict[str, str]] = []
 
-    def row(self, what: str, path: str, security: dict[str, str] | None, decision: str, readers: str) -> None:
-        """Adds a row."""
-        shown = security or {"protection": "-", "grade": "-", "verifier": "-"}
-        self.table.add_row(
-            str(len(self.table.rows) + 1), what, path, shown["protection"], f"{shown['grade']}, {shown['verifier']}",
-            decision, readers,
-        )  # fmt: skip
+    @property
+    def failed(self) -> list[str]:
+        """What was not as it must be."""
+        return [what for what, held in self.checks if not held]
+
+    def row(self, what: str, security: Security, decision: str, readers: str, state: str) -> None:
+        """Adds a row: the gateway's own words."""
+        checked = f"{security['grade']}, {security['verifier']}"
+        cells = (what, RELAY, str(security["protection"]), checked, decision, readers, state)
+        self.rows.append(dict(zip(COLUMNS, cells, strict=True)))
+
+    def table(self) -> Table:
+        """All rows, numbered."""
+        shown = Table(title="Messages: who can read them, and why that is believed")
+        shown.add_column("#")
+        for title in COLUMNS:
+            shown.add_column(title)
+        for number, row in enumerate(self.rows, 1):
+            shown.add_row(str(number), *row.values())
+        return shown
 
     def expect(self, what: str, holds: bool) -> None:
         """Says whether something is as it must be."""
         self.console.print(("[green]yes[/] " if holds else "[red]NO[/]  ") + what)
-        if not holds:
-            self.failed.append(what)
+        self.checks.append((what, holds))
 
-    async def submit(self, phone: Phone, group: GroupRef, body: bytes) -> dict[str, object]:
-        """Submits bytes as a phone's app could, beside its SDK; gives the API's result."""
-        from base64 import b64encode
-
-        token = await phone.device.token(False)
-        message = {"client_message_id": b64encode(os.urandom(16)).decode(), "body": b64encode(body).decode()}
-        answer = await phone.http.post(
-            f"/v1/groups/{group}/messages", json={"messages": [message]}, headers={"Authorization": f"Bearer {token}"}
-        )
-        result: dict[str, object] = answer.json()["results"][0]
-        return result
+    def json(self) -> str:
+        """The run for programs."""
+        checks = [{"what": what, "held": held} for what, held in self.checks]
+        return json.dumps({"messages": self.rows, "checks": checks, "failed": self.failed}, indent=2)
 
 
-async def run(once: bool, console: Console) -> int:
-    """Runs the demonstration; 0 when everything held."""
-    work = Path(tempfile.mkdtemp(prefix="letterlock-demo-"))
-    demo = Demo(console)
-    console.print(f"Starting a gateway (one process, SQLite) and two phones; files below {work}")
-    gateway = await start_gateway(work)
-    phones: list[Phone] = []
+async def _waited(phone: PhoneProcess, what: str, count: int = 1) -> list[dict[str, Any]]:
+    """What a phone shows until so many of a kind came; all that came until then if they do not."""
     try:
-        alice = await enrol(work, gateway, "alice", "iOS 26.3 (lab profile)")
-        phones.append(alice)
-        bob = await enrol(work, gateway, "bob", "Android RCS (lab profile)")
-        phones.append(bob)
-        for phone in phones:
-            phone.connect()
-        texts = await talk(demo, alice, bob)
-        console.print(demo.table)
-        await prove(demo, gateway.folder, texts, gateway.process.pid)
+        return await phone.shown(count, what, within_s=20)
+    except TimeoutError:
+        return []
+
+
+async def run(once: bool, console: Console, *, as_json: bool = False) -> int:
+    """Runs the demonstration; 0 when everything held."""
+    demo = Demo(Console(quiet=True) if as_json else console)
+    with tempfile.TemporaryDirectory(prefix="letterlock-demo-") as folder:
+        work = Path(folder)
+        demo.console.print(f"Starting a gateway (one process, SQLite) and two phones (a process each), below {work}")
+        server = work / "gateway"
+        server.mkdir()
+        gateway = await start_gateway(server)
+        try:
+            texts = await _phones(demo, work, gateway)
+            demo.console.print(demo.table())
+            await prove(demo, gateway, texts)
+            for failure in demo.failed:
+                demo.console.print(f"[red]failed:[/] {failure}")
+            if as_json:
+                print(demo.json(), flush=True)
+            if not once and not demo.failed:
+                await _keep_serving(demo.console, gateway)
+        finally:
+            await gateway.stop()
+    return 1 if demo.failed else 0
+
+
+async def _keep_serving(console: Console, gateway: GatewayProcess) -> None:
+    console.print(f"\nThe gateway keeps serving at {gateway.url} until Ctrl-C.")
+    console.print(f"  API key of the first tenant: {gateway.folder / 'api-key'}")
+    console.print(f"  curl -s {gateway.url}/v1/health")
+    await gateway.process.wait()
+
+
+async def _phones(demo: Demo, work: Path, gateway: GatewayProcess) -> list[str]:
+    phones: list[PhoneProcess] = []
+    try:
+        for profile in (IOS_26_3, ANDROID_RCS):
+            folder = work / profile.name
+            folder.mkdir(mode=0o700)
+            phone = await PhoneProcess.start(profile, folder)
+            phones.append(phone)
+            await phone.enrol(gateway.url, gateway.api_key)
+            await phone.tell("connect")
+            demo.console.print(f"  {profile.title}: enrolled, its account signed its device list, connected")
+        return await talk(demo, phones[0], phones[1])
     finally:
         for phone in phones:
-            await phone.close()
-        if once or demo.failed:
-            await gateway.stop()
-    for failure in demo.failed:
-        console.print(f"[red]failed:[/] {failure}")
-    if demo.failed or once:
-        return 1 if demo.failed else 0
-    console.print(f"\nThe gateway keeps serving at {gateway.url} until Ctrl-C. API key: {gateway.folder / 'api-key'}")
-    console.print(f"  curl -s {gateway.url}/v1/health")
-    try:
-        await gateway.process.wait()
-    except asyncio.CancelledError:
-        await gateway.stop()
-    return 0
+            await phone.stop()
 
 
-async def talk(demo: Demo, alice: Phone, bob: Phone) -> list[str]:
-    """The phones talk; gives the texts that were sent."""
-    group = await alice.device.create_group()
-    await alice.device.add_account(group, bob.device.account)
-    joined = await until(lambda: group in bob.device.groups())
-    demo.expect("Bob's phone joined the group by its Welcome, after checking the signed device lists", joined)
+async def talk(demo: Demo, alice: PhoneProcess, bob: PhoneProcess) -> list[str]:
+    """The phones talk, and one of them lies; gives the texts that were sent."""
+    made = await alice.tell("create_group")
+    group = made["group"]
+    epoch = (await alice.tell("add", group=group, account=bob.account))["epoch"]
+    joined = await _waited(bob, "joined")
+    demo.expect("Bob's phone joined by its Welcome, after checking the account-signed device lists", bool(joined))
     texts = [f"canary {os.urandom(8).hex()} {word}" for word in ("breakfast", "diagnosis", "balance", "goodbye")]
     for number, text in enumerate(texts):
-        sender, receiver = (alice, bob) if number % 2 == 0 else (bob, alice)
-        before, heard = len(received(receiver)), len(receiver.watched.said)
-        await sender.device.send(group, text.encode())
-        came = await until(lambda r=receiver, n=before: len(received(r)) > n)  # type: ignore[misc]
-        opened = came and received(receiver)[-1].content == text.encode()
-        demo.expect(f"{receiver.name} decrypted what {sender.name} sent, signature checked on the device", opened)
-        demo.row(
-            f"text {number + 1} ({sender.name} to {receiver.name})", "MLS through the relay",
-            receiver.watched.said[heard] if came else None, "deliver", "the two phones alone",
-        )  # fmt: skip
-    delivered = await until(lambda: receipts(alice, "delivered") >= 2 and receipts(bob, "delivered") >= 2)
-    demo.expect("delivery receipts came back, encrypted like messages", delivered)
-    await bob.device.mark_read(received(bob)[0])
-    demo.expect("a read receipt came back", await until(lambda: receipts(alice, "read") >= 1))
-
-    forged = b"this only claims to be end-to-end encrypted " + os.urandom(64)
-    result = await demo.submit(alice, group, forged)
-    security = result.get("security")
-    demo.row("claims E2EE, is not MLS", "refused the relay", security if isinstance(security, dict) else None,
-             "quarantine: never opened, not delivered", "nobody: nothing of it is kept")  # fmt: skip
-    demo.expect("a claimed E2EE message that is not MLS was quarantined", result["status"] == "quarantined")
+        there = number % 2 == 0
+        sender, receiver, who = (alice, bob, "Alice to Bob") if there else (bob, alice, "Bob to Alice")
+        said = (await sender.tell("say", group=group, text=text))["message"]
+        shown = next((one for one in await _waited(receiver, "message") if one["what"] == "message"), None)
+        opened = shown is not None and shown["text"] == text and shown["grade"] == "ATTESTED"
+        demo.expect(f"{who}: decrypted, and the sender's signature verified on the receiving phone", opened)
+        if there:
+            came = await _waited(alice, "read")  # the Android profile sends one for what it shows
+            kinds = [one["what"] for one in came if one.get("message") == said]
+            demo.expect(f"{who}: delivery and read receipt came back, encrypted", kinds == ["delivered", "read"])
+        else:
+            came = await _waited(bob, "delivered")
+            demo.expect(f"{who}: delivery receipt came back, encrypted", bool(came))
+        if shown is not None:
+            demo.row(f"text {number + 1}, {who}", shown["server_says"], "deliver", BOTH, "delivered" + ", read" * there)
+    await lie(demo, alice, bob, group, bytes.fromhex(made["group_id"]), epoch, texts)
     return texts
 
 
-async def prove(demo: Demo, folder: Path, texts: list[str], pid: int) -> None:
+async def lie(
+    demo: Demo, alice: PhoneProcess, bob: PhoneProcess, group: str, group_id: bytes, epoch: int, texts: list[str]
+) -> None:
+    """A dishonest app beside the SDK: what only looks encrypted, what only claims it, and the same thing twice."""
+    texts += [f"canary {os.urandom(8).hex()} {word}, in clear" for word in ("in a shell", "readable")]
+    reference = b64encode(os.urandom(16)).decode()
+    fake = b64encode(shell(group_id, epoch, texts[-2].encode())).decode()
+    answer = await alice.tell("raw", group=group, body=fake, reference=reference)
+    refused = await _waited(bob, "not shown")
+    demo.expect(
+        "plaintext in an MLS shell: framed as far as a server can tell, and refused by the receiving phone (A3)",
+        answer["security"]["grade"] == "FRAMED" and len(refused) == 1,
+    )
+    demo.row("plaintext in an MLS shell", answer["security"], "deliver", "not encrypted: its sender lied; the relay"
+             " could", "refused by Bob's phone")  # fmt: skip
+    again = await alice.tell("raw", group=group, body=fake, reference=reference)
+    same = (again["status"], again["message_id"]) == ("duplicate", answer["message_id"])
+    demo.expect("the same submission again is the same message, not a second one", same)
+    demo.row("the same submission again", again["security"], "the first answer", "as above", "one message")
+    other = b64encode(shell(group_id, epoch, os.urandom(80))).decode()
+    conflict = await alice.tell("raw", group=group, body=other, reference=reference)
+    demo.expect("another body under the same id is refused (A17)", conflict.get("code") == "client_message_conflict")
+    demo.row("another body under the same id", _NOTHING, "refuse: client_message_conflict", "nobody", "refused")
+    claimed = await alice.tell("raw", group=group, body=b64encode(texts[-1].encode()).decode())
+    demo.expect("a claimed E2EE message that is not MLS was quarantined (A16)", claimed["status"] == "quarantined")
+    demo.row("claims E2EE, is not MLS", claimed["security"], "quarantine", "nobody: nothing of it is kept",
+             "quarantined")  # fmt: skip
+    strayed = await alice.tell("raw", group=group, body=b64encode(shell(os.urandom(16), epoch, bytes(80))).decode())
+    demo.expect("an MLS message of another group is refused", strayed["status"] == "refused")
+    demo.row("of another group", _NOTHING, "refuse", "nobody", "refused")
+    ahead = await alice.tell("raw", group=group, body=b64encode(shell(group_id, epoch + 9, bytes(80))).decode())
+    demo.expect("an MLS message of an epoch to come is refused", ahead.get("code") == "epoch_ahead")
+    demo.row("of an epoch to come", _NOTHING, "refuse: epoch_ahead", "nobody", "refused")
+    demo.expect("none of these reached Bob's screen", await bob.screen() == [])
+
+
+_NOTHING: Final[Security] = {"protection": "-", "grade": "-", "verifier": "-"}
+
+
+async def prove(demo: Demo, gateway: GatewayProcess, texts: list[str]) -> None:
     """The ledger verified offline, and the sweep, each seen by its own tool."""
-    await asyncio.sleep(2.5)
+    with demo.console.status("Waiting for the purge and the next signed head of the ledger..."):
+        await asyncio.sleep(PURGED_S)
     verified = await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-m", "letterlock.app.cli", "ledger", "verify", "--data", str(folder)],
+        [sys.executable, "-m", "letterlock.app.cli", "ledger", "verify", "--data", str(gateway.folder)],
         check=False,
         capture_output=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     demo.expect("the ledger verifies offline (letterlock ledger verify; unwitnessed)", verified.returncode == 0)
     canaries = [Canary(f"text {number}", text) for number, text in enumerate(texts, 1)]
-    places: list[Place] = [
-        Directory(folder, "gateway files"),
-        Directory(folder.parent, "work folder with the gateway's log"),
-        ProcessMemory(pid, "gateway memory", present="letterlock.gateway"),
+    disk: list[Place] = [
+        Directory(gateway.folder, "gateway files"),
+        Directory(gateway.folder.parent, "gateway files with its log"),
     ]
-    report = await asyncio.to_thread(sweep, canaries, places)
-    demo.expect("the sweep found its planted control in every place and encoding", report.proven)
-    demo.expect("and none of the texts: not in files, logs or memory of the gateway", report.hits == 0)
+    memory: list[Place] = [ProcessMemory(gateway.process.pid, "gateway memory", present="letterlock.gateway")]
+    # What the two phones said never was in the gateway; what a liar sends readable was, and may linger in memory.
+    honest = canaries[:-2]
+    with demo.console.status("Sweeping files, log and memory of the gateway..."):
+        report = await asyncio.to_thread(sweep, canaries, disk)
+        in_memory = await asyncio.to_thread(sweep, honest, memory)
+        liars = await asyncio.to_thread(sweep, canaries[-2:], memory)
+    proven = report.proven and in_memory.proven
+    demo.expect("the sweep found its planted control in every place and encoding", proven)
+    demo.expect("none of the texts, the liar's included, is in the gateway's files or log", report.hits == 0)
+    demo.expect("no end-to-end encrypted text is in the gateway's memory", in_memory.hits == 0)
+    demo.console.print(f"    (in memory, best effort: {liars.hits} traces of what was sent to it readable)")
 
 
 def main() -> None:
     """Reads the arguments and runs."""
     parser = argparse.ArgumentParser(prog="letterlock demo", description=__doc__)
     parser.add_argument("--once", action="store_true", help="end by itself, with status 0 or 1")
+    parser.add_argument("--json", action="store_true", help="print what was seen as JSON")
     wanted = parser.parse_args()
     try:
-        sys.exit(asyncio.run(run(wanted.once, Console())))
+        sys.exit(asyncio.run(run(wanted.once, Console(), as_json=wanted.json)))
     except KeyboardInterrupt:
         sys.exit(0)
 

@@ -6,13 +6,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import httpx
 
+from letterlock.client import events
 from letterlock.client.device import Device, new_identity, prepare, register_account
 from letterlock.client.relay import RelayCalls
 from letterlock.client.sealing import ClientKey
@@ -23,6 +24,8 @@ from letterlock.wire import stream
 
 START_S: Final = 30
 STOP_S: Final = 15
+WAIT_S: Final = 20
+POLL_S: Final = 0.02
 
 
 class PhoneClock:
@@ -156,3 +159,18 @@ async def enrol(work: Path, gateway: GatewayProcess, name: str, profile: str) ->
     await device.login()
     await device.publish_key_packages(5)
     return Phone(name, profile, device, http, gateway.url)
+
+
+async def until(done: Callable[[], bool]) -> bool:
+    """Waits, within bounds, until something has come."""
+    end = time.monotonic() + WAIT_S
+    while not done():
+        if time.monotonic() > end:
+            return False
+        await asyncio.sleep(POLL_S)
+    return True
+
+
+def received(phone: Phone) -> list[events.Received]:
+    """The messages that this phone has opened and verified."""
+    return [event for _, event in phone.device.inbox() if isinstance(event, events.Received)]
