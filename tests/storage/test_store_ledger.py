@@ -138,6 +138,14 @@ def test_a_newer_store_is_not_changed_by_the_refusal(tmp_path: Path) -> None:
     assert (tmp_path / DATABASE).read_bytes() == before
 
 
+def lock_and_open(place: Path) -> None:
+    lock = StoreLock(place)
+    try:
+        open_writer(place).close()
+    finally:
+        lock.release()
+
+
 @pytest.mark.parametrize("where", ["folder", "lock", "database"])
 def test_a_place_that_cannot_be_written_is_a_clear_error(tmp_path: Path, where: str) -> None:
     place = tmp_path / "store"
@@ -146,11 +154,7 @@ def test_a_place_that_cannot_be_written_is_a_clear_error(tmp_path: Path, where: 
     else:
         (place / {"lock": "store.lock", "database": DATABASE}[where]).mkdir(parents=True)
     with pytest.raises(StorageError) as caught:
-        lock = StoreLock(place)
-        try:
-            open_writer(place)
-        finally:
-            lock.release()
+        lock_and_open(place)
     assert caught.value.reason is StorageReason.READ_ONLY
 
 
