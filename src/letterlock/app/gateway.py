@@ -11,7 +11,8 @@ import structlog
 
 from letterlock import __version__
 from letterlock.app.clock import SystemClock
-from letterlock.app.keys import LedgerSigner, open_keys
+from letterlock.app.keys import Keys, LedgerSigner, open_keys
+from letterlock.app.open_parts import open_messages
 from letterlock.app.relay_parts import open_relay
 from letterlock.app.settings import Settings
 from letterlock.assurance.assess import Path as MessagePath
@@ -118,11 +119,7 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
     await committer.run(RecordEvent(GatewayStarted(ts=clock.now_ms(), build=build, schema=1, resumed=0)))
 
     ledger = LedgerStoreBridge(readers, committer, loop)
-    head_file = Path(settings.ledger.head_file) if settings.ledger.head_file else folder / HEAD_FILE
-    signer = LedgerSigner(keys.keystore, settings.ledger.origin)
-    # The public half, for everybody who verifies offline; it is no secret, and a copy belongs in another place.
-    (folder / VERIFIER_KEY).write_text(f"{signer.verifier_key}\n")
-    heads = HeadSigner(ledger, signer, FileHeadKeeper(head_file))
+    heads = _heads(settings, folder, keys, ledger)
     await loop.run_in_executor(None, heads.start)
     purger = Purger(committer, clock)
     maintenance = Maintenance(
@@ -171,13 +168,27 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
         lambda: committer.busy,
     )
     group_messages = GroupMessagesHandler(credentials, lambda: sessions.version, acceptor, metrics.answered)
-    system = SystemRoutes(heads, ledger, metrics, CAPABILITIES, lambda: {"store": "ok"})
-    routes = (*system.routes(), *relay.routes, group_messages.route())
+    opened = open_messages(
+        committer, readers, keys, policies, CAPABILITIES, heads, ledger, metrics, clock, settings.environment,
+        settings.sms,
+    )  # fmt: skip
+    closers.append(opened.close)
+    system = SystemRoutes(heads, ledger, metrics, CAPABILITIES, lambda: {"store": "ok", **opened.components()})
+    routes = (*system.routes(), *relay.routes, group_messages.route(), *opened.routes)
     system.describe(routes)
     face = HttpFace(routes, credentials, group_messages=group_messages, websocket=stream, observe=metrics.answered)
+    opened.start()
     maintenance.start()
     closers.append(maintenance.stop)
     return Gateway(face, tenants, committer, heads, maintenance, purger, closers)
+
+
+def _heads(settings: Settings, folder: Path, keys: Keys, ledger: LedgerStoreBridge) -> HeadSigner:
+    head_file = Path(settings.ledger.head_file) if settings.ledger.head_file else folder / HEAD_FILE
+    signer = LedgerSigner(keys.keystore, settings.ledger.origin)
+    # The public half, for everybody who verifies offline; it is no secret, and a copy belongs in another place.
+    (folder / VERIFIER_KEY).write_text(f"{signer.verifier_key}\n")
+    return HeadSigner(ledger, signer, FileHeadKeeper(head_file))
 
 
 async def _policies(settings: Settings, committer: GroupCommitter, clock: SystemClock) -> Policies:

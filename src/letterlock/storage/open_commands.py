@@ -28,6 +28,7 @@ class AcceptOpen(Struct, frozen=True):
     request_mac: bytes
     subject: bytes
     channel: int
+    traffic: int
     shown: Shown
     size_bucket: int
     state: int
@@ -83,7 +84,10 @@ class Refuse(Struct, frozen=True):
 
 
 class AnswerChallenge(Struct, frozen=True):
-    """A tenant's authenticated word about a question."""
+    """A tenant's authenticated word about a question.
+
+    ``indicator``, ``decision`` and ``rule`` are what is said of a held message that this releases.
+    """
 
     tenant: int
     challenge: bytes
@@ -92,6 +96,9 @@ class AnswerChallenge(Struct, frozen=True):
     answered_by: bytes
     policy: bytes
     policy_version: int
+    indicator: int
+    decision: int
+    rule: str
     now_ms: int
 
 
@@ -111,6 +118,17 @@ class WithdrawConsent(Struct, frozen=True):
     now_ms: int
 
 
+class VoidConsent(Struct, frozen=True):
+    """A consent was used for something that it was not given for: it is void, and so is the attempt."""
+
+    tenant: int
+    consent: bytes
+    message_id: bytes
+    policy: bytes
+    rule: str
+    now_ms: int
+
+
 class Lease(Struct, frozen=True):
     """Take messages that are due, for a while; nobody else gets them until then."""
 
@@ -121,7 +139,14 @@ class Lease(Struct, frozen=True):
 
 
 class Leased(Struct, frozen=True):
-    """One leased message. ``fence`` must be given back with the outcome."""
+    """One leased message. ``fence`` must be given back with the outcome.
+
+    Attributes:
+        fall: position among policy's falls: what it was permitted as.
+        floor: of its peer now, or None.
+        consent_kind: of the consent that it uses, or None.
+        parts_sent: how many of its parts the channel already has.
+    """
 
     seq: int
     fence: int
@@ -135,6 +160,11 @@ class Leased(Struct, frozen=True):
     address: bytes
     address_generation: int
     expires_ms: int
+    traffic: int
+    fall: int
+    floor: int | None
+    consent_kind: int | None
+    parts_sent: int
 
 
 class Sent(Struct, frozen=True):
@@ -148,19 +178,28 @@ class Sent(Struct, frozen=True):
 
 
 class Postpone(Struct, frozen=True):
-    """It could not be handed over now; it stays queued."""
+    """It could not be handed over now; it stays queued.
+
+    Attributes:
+        tokens: of the parts that the channel did take.
+        unknown: 1 where a part may have been taken without an answer: it may arrive twice.
+    """
 
     seq: int
     fence: int
+    route: int
+    tokens: tuple[bytes, ...]
+    unknown: int
     due_ms: int
     now_ms: int
 
 
 class GiveUp(Struct, frozen=True):
-    """It cannot be handed over at all."""
+    """It cannot be handed over at all: the channel refused it, or a guard does not let it leave any more."""
 
     seq: int
     fence: int
+    event: MessageEvent
     reason: str
     now_ms: int
 
@@ -192,6 +231,28 @@ class ChallengeRow(Struct, frozen=True):
     held: int | None
     created_ms: int
     expires_ms: int
+
+
+class HeldRow(Struct, frozen=True):
+    """A held message's sealed body and address, and what its question is compared with."""
+
+    tenant_id: bytes
+    message_id: bytes
+    sealed: bytes
+    wrapped_key: bytes
+    body_generation: int
+    address: bytes
+    address_generation: int
+    traffic: int
+    floor: int | None
+
+
+class KnownRequest(Struct, frozen=True):
+    """What is remembered of a request that was accepted before."""
+
+    request_mac: bytes
+    record_hash: bytes
+    status: int
 
 
 class ConsentRow(Struct, frozen=True):
@@ -226,3 +287,4 @@ class MessageRow(Struct, frozen=True):
     accepted_ms: int
     updated_ms: int
     expires_ms: int
+    record_hash: bytes

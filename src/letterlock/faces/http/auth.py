@@ -15,6 +15,7 @@ MAX_TOKEN: Final = 256
 _DEVICE: Final = frozenset({Access.DEVICE, Access.DEVICE_OR_DEVICES_KEY, Access.DEVICE_OR_MESSAGES_KEY})
 _SCOPE: Final = {
     Access.TENANT_MESSAGES: "messages",
+    Access.TENANT_MESSAGES_OR_READ: "messages",
     Access.TENANT_DEVICES: "devices",
     Access.TENANT_READ: "read",
     Access.TENANT_ADMIN: "admin",
@@ -69,6 +70,8 @@ def authorise(principal: Principal, access: Access) -> None:
     scope = _SCOPE.get(access)
     if scope is None:
         raise Problem(Code.SCOPE_MISSING, detail="This call is for device sessions, not for API keys.")
+    if access is Access.TENANT_MESSAGES_OR_READ and "read" in principal.scopes:
+        return
     if scope not in principal.scopes:
         raise Problem(
             Code.SCOPE_MISSING, detail="The API key lacks the scope that this call needs.", members={"scope": scope}

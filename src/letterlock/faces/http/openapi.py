@@ -16,6 +16,7 @@ _PREFIXES: Final = {
     "account_id": "acc",
     "device_id": "dev",
     "challenge_id": "chl",
+    "consent_id": "con",
     "group": "grp",
     "key_id": "key",
 }

@@ -25,6 +25,8 @@ class Access(Enum):
     """An API key with the scope ``devices``."""
     TENANT_READ = "read"
     """An API key with the scope ``read``."""
+    TENANT_MESSAGES_OR_READ = "messages_or_read"
+    """An API key with the scope ``messages`` or ``read``."""
     TENANT_ADMIN = "admin"
     """An API key with the scope ``admin``: settings of the tenant."""
     DEVICE = "device"

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import apsw
 
+from letterlock.assurance.consent import PROMPT_WINDOW_MS
 from letterlock.custody.generations import References
 from letterlock.custody.sealing import COLUMN_ADDRESS, COLUMN_SEALED, reseal, rewrap
 from letterlock.model.bodies import ShreddableBody
@@ -21,6 +22,7 @@ from letterlock.storage.maintenance_commands import (
     SaveCheckpoint,
 )
 from letterlock.storage.sqlite import ledger_rows
+from letterlock.storage.sqlite.open_ops import expire_questions
 from letterlock.storage.sqlite.relay_groups import rewrap_group_log
 from letterlock.storage.sqlite.rows import rows, run
 from letterlock.storage.sqlite.transaction import Transaction
@@ -64,14 +66,18 @@ def purge(tx: Transaction, command: Purge) -> Purged:
     other += run(
         db,
         "DELETE FROM consent WHERE expires_ms <= ? AND NOT EXISTS"
-        " (SELECT 1 FROM kept_copy WHERE kept_copy.consent = consent.id)",
+        " (SELECT 1 FROM kept_copy WHERE kept_copy.consent = consent.id)"
+        # A message that has not left yet is looked at once more with its consent.
+        " AND NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.message = consent.used_by)",
         (now,),
     )
+    expire_questions(tx, now, limit)
+    # A question is remembered for its window, so that it is not put again at once.
     other += run(
         db,
-        "DELETE FROM challenge WHERE expires_ms <= ? AND NOT EXISTS"
+        "DELETE FROM challenge WHERE expires_ms <= ? AND created_ms <= ? AND NOT EXISTS"
         " (SELECT 1 FROM consent WHERE consent.challenge = challenge.id)",
-        (now,),
+        (now, now - PROMPT_WINDOW_MS),
     )
     purged = Purged(len(due), expired, keys, records, other)
     for kind, count in (
@@ -105,6 +111,12 @@ def _expire_waiting(tx: Transaction, now: int, limit: int) -> int:
     if not found:
         return 0
     numbers = apsw.carray(array("q", [row[0] for row in found]))
+    # Parts of a message that never went out whole say nothing about it.
+    run(
+        db,
+        "DELETE FROM remote_part WHERE message IN (SELECT message FROM outbox WHERE message IN carray(?))",
+        (numbers,),
+    )
     for table in _BODY_TABLES:
         run(db, f"DELETE FROM {table} WHERE message IN carray(?)", (numbers,))  # noqa: S608 - our own names
     held = int(MessageState.HELD)

@@ -22,6 +22,7 @@ from letterlock.storage.open_commands import (
     Postpone,
     Refuse,
     Sent,
+    VoidConsent,
     WithdrawConsent,
 )
 from letterlock.storage.sqlite.core import Handler
@@ -59,8 +60,7 @@ def accept_open(tx: Transaction, command: AcceptOpen) -> Accepted:
                 reason=ReasonCode.NO_SECURE_PATH, until=command.expires_ms,
             )
         )  # fmt: skip
-    if command.question is not None:
-        ask(tx, command.question)
+    asked = None if command.question is None else ask(tx, command.question)
     accepted = insert_message(
         tx,
         tenant=command.tenant,
@@ -86,13 +86,13 @@ def accept_open(tx: Transaction, command: AcceptOpen) -> Accepted:
     due = command.now_ms if command.state == MessageState.QUEUED else command.expires_ms + REMOTE_KEPT_MS
     run(
         tx.db,
-        "INSERT INTO outbox (message, tenant, channel, address, generation, due_ms) VALUES (?,?,?,?,?,?)",
-        (seq, command.tenant, command.channel, command.address, command.generation, due),
+        "INSERT INTO outbox (message, tenant, channel, address, generation, due_ms, traffic) VALUES (?,?,?,?,?,?,?)",
+        (seq, command.tenant, command.channel, command.address, command.generation, due, command.traffic),
     )
     if consent is not None:
         run(tx.db, "UPDATE consent SET used_by=? WHERE id=?", (seq, consent))
-    if command.question is not None:
-        run(tx.db, "UPDATE challenge SET held=? WHERE id=?", (seq, command.question.id))
+    if asked is not None and asked.is_new:
+        run(tx.db, "UPDATE challenge SET held=? WHERE id=?", (seq, asked.id))
     return accepted
 
 
@@ -150,13 +150,17 @@ def _tell_fall(tx: Transaction, fall: Fall, message: Commitment, channel: int, r
 
 
 def ask(tx: Transaction, command: Ask) -> Asked:
-    """Puts a question, unless one about this cause was put to this peer lately."""
+    """Puts a question, unless one about this cause was put to this peer lately and was not agreed to.
+
+    An answered no counts for the whole window: asking again and again is how a person is worn down.
+    """
     lately = first(
         tx.db,
-        "SELECT id FROM challenge WHERE tenant=? AND subject=? AND cause=? AND created_ms > ? AND state=?",
+        "SELECT id FROM challenge WHERE tenant=? AND subject=? AND cause=? AND created_ms > ?"
+        " AND state NOT IN (?,?) ORDER BY created_ms DESC",
         (
             command.tenant, command.subject, command.cause, command.now_ms - command.window_ms,
-            FallbackState.CHALLENGED.value,
+            FallbackState.CONSENTED.value, FallbackState.SENT_DOWNGRADED.value,
         ),
     )  # fmt: skip
     if lately is not None:
@@ -188,6 +192,27 @@ def ask(tx: Transaction, command: Ask) -> Asked:
         )
     )
     return Asked(command.id, 1)
+
+
+def expire_questions(tx: Transaction, now_ms: int, limit: int) -> None:
+    """Ends questions that nobody answered in time, each with its entry; what they hold is the purge's."""
+    found = rows(
+        tx.db,
+        "SELECT id, state FROM challenge WHERE expires_ms<=? AND state=? LIMIT ?",
+        (now_ms, FallbackState.CHALLENGED.value, limit),
+    )
+    for challenge, state in found:
+        _move(tx, challenge, _move(tx, challenge, state, FallbackEvent.EXPIRE).value, FallbackEvent.GIVE_UP)
+        tx.append(
+            entries.Consent(
+                ts=now_ms,
+                challenge=commit(CommitmentKind.CHALLENGE, tx.salt(), challenge),
+                # There is no consent; the entry commits to the question once more, under its other domain.
+                consent=commit(CommitmentKind.CONSENT, tx.salt(), challenge),
+                kind=ConsentKind.POLICY,
+                answer=Answer.EXPIRED,
+            )
+        )
 
 
 def refuse(tx: Transaction, command: Refuse) -> None:
@@ -274,9 +299,11 @@ def _settle_held(
     state = after(MessageState(row[0]), MessageEvent.RELEASED)
     run(
         tx.db,
-        "UPDATE message SET state=?, updated_ms=?, consent=?, fall=? WHERE seq=?",
-        (int(state), now, command.consent, CONSENTED_FALL, held),
-    )
+        "UPDATE message SET state=?, updated_ms=?, consent=?, fall=?, indicator=?, decision=?, rule=? WHERE seq=?",
+        (
+            int(state), now, command.consent, CONSENTED_FALL, command.indicator, command.decision, command.rule, held,
+        ),
+    )  # fmt: skip
     run(tx.db, "UPDATE outbox SET due_ms=? WHERE message=?", (now, held))
     return held
 
@@ -310,13 +337,43 @@ def withdraw(tx: Transaction, command: WithdrawConsent) -> None:
     )
 
 
+def void(tx: Transaction, command: VoidConsent) -> None:
+    """Ends a consent that was tried on something else; the attempt is recorded as a refusal."""
+    row = first(
+        tx.db,
+        "SELECT c.state, c.challenge, h.state FROM consent c JOIN challenge h ON h.id=c.challenge"
+        " WHERE c.id=? AND c.tenant=?",
+        (command.consent, command.tenant),
+    )
+    if row is None:
+        raise refused(CommitReason.NOT_FOUND)
+    if row[0] == OPEN:
+        run(tx.db, "UPDATE consent SET state=? WHERE id=?", (ENDED, command.consent))
+        _move(tx, row[1], row[2], FallbackEvent.TERMS_CHANGED)
+    tx.append(
+        entries.Refusal(
+            ts=command.now_ms,
+            message=_message(tx, command.message_id),
+            policy=Digest(command.policy),
+            rule=rule_tag(command.rule),
+            reason=ReasonCode.CONSENT_VOID,
+        )
+    )
+
+
+OUTCOME_UNKNOWN: Final = "outcome_unknown"
+"""A message's remark: a part may have been taken without an answer, so it may arrive twice."""
+
+
 def lease(tx: Transaction, command: Lease) -> list[Leased]:
     """Leases messages that are due. What expired meanwhile is left to the purge."""
     found = rows(
         tx.db,
-        "SELECT o.message, o.fence, o.attempts, o.tenant, t.id, m.id, b.sealed, b.wrapped_key, b.generation, o.address,"
-        " o.generation, m.expires_ms FROM outbox o JOIN message m ON m.seq=o.message JOIN tenant t ON t.no=o.tenant"
+        "SELECT o.lease_until_ms, o.message, o.fence, o.attempts, o.tenant, t.id, m.id, b.sealed, b.wrapped_key,"
+        " b.generation, o.address, o.generation, m.expires_ms, o.traffic, m.fall, f.protection, c.kind, o.parts_sent"
+        " FROM outbox o JOIN message m ON m.seq=o.message JOIN tenant t ON t.no=o.tenant"
         " JOIN shreddable_body b ON b.message=o.message"
+        " LEFT JOIN floor f ON f.tenant=m.tenant AND f.subject=m.subject LEFT JOIN consent c ON c.id=m.consent"
         " WHERE o.channel=? AND o.due_ms<=? AND o.lease_until_ms<=? AND m.state=? AND m.expires_ms>?"
         " ORDER BY o.due_ms LIMIT ?",
         (
@@ -324,13 +381,16 @@ def lease(tx: Transaction, command: Lease) -> list[Leased]:
         ),
     )  # fmt: skip
     leased = []
-    for seq, fence, *rest in found:
+    for before, seq, fence, attempts, *rest in found:
         run(
             tx.db,
             "UPDATE outbox SET fence=?, attempts=attempts+1, lease_until_ms=? WHERE message=?",
             (fence + 1, command.until_ms, seq),
         )
-        leased.append(Leased(seq, fence + 1, *rest))
+        if before:
+            # A lease ran out without an outcome: whoever had it may have sent it.
+            run(tx.db, "UPDATE message SET reason=? WHERE seq=?", (OUTCOME_UNKNOWN, seq))
+        leased.append(Leased(seq, fence + 1, attempts + 1, *rest))
     return leased
 
 
@@ -357,36 +417,44 @@ def sent(tx: Transaction, command: Sent) -> int:
     _drop(tx, command.seq)
     reached = after(MessageState(state), MessageEvent.TAKEN)
     run(tx.db, "UPDATE message SET state=?, updated_ms=? WHERE seq=?", (int(reached), command.now_ms, command.seq))
-    for token in command.tokens:
-        early = first(tx.db, "SELECT state FROM early_receipt WHERE route=? AND token=?", (command.route, token))
-        event = 0 if early is None else early[0]
+    _keep_tokens(tx, command.seq, command.route, command.tokens, command.now_ms)
+    _judge_parts(tx, command.seq, message_id, channel, reached, command.now_ms)
+    return int(reached)
+
+
+def _keep_tokens(tx: Transaction, seq: int, route: int, tokens: tuple[bytes, ...], now_ms: int) -> None:
+    for token in tokens:
+        early = first(tx.db, "SELECT state FROM early_receipt WHERE route=? AND token=?", (route, token))
         run(
             tx.db,
             "INSERT OR REPLACE INTO remote_part (route, token, message, state, expires_ms) VALUES (?,?,?,?,?)",
-            (command.route, token, command.seq, event, command.now_ms + REMOTE_KEPT_MS),
+            (route, token, seq, 0 if early is None else early[0], now_ms + REMOTE_KEPT_MS),
         )
-        run(tx.db, "DELETE FROM early_receipt WHERE route=? AND token=?", (command.route, token))
-    _judge_parts(tx, command.seq, message_id, channel, reached, command.now_ms)
-    return int(reached)
+        run(tx.db, "DELETE FROM early_receipt WHERE route=? AND token=?", (route, token))
 
 
 def postpone(tx: Transaction, command: Postpone) -> None:
     """It stays queued until later."""
     _held_by(tx, command.seq, command.fence)
+    _keep_tokens(tx, command.seq, command.route, command.tokens, command.now_ms)
     run(
         tx.db,
-        "UPDATE outbox SET due_ms=?, lease_until_ms=0 WHERE message=?",
-        (command.due_ms, command.seq),
+        "UPDATE outbox SET due_ms=?, lease_until_ms=0, parts_sent=parts_sent+? WHERE message=?",
+        (command.due_ms, len(command.tokens), command.seq),
     )
+    if command.unknown:
+        run(tx.db, "UPDATE message SET reason=? WHERE seq=?", (OUTCOME_UNKNOWN, command.seq))
 
 
 def give_up(tx: Transaction, command: GiveUp) -> None:
-    """The channel refused it for good: body and address go."""
+    """The channel refused it for good, or a guard does: body and address go."""
     _, message_id, channel = _held_by(tx, command.seq, command.fence)
-    _finish(tx, command.seq, MessageEvent.FAILED, command.now_ms, command.reason)
-    tx.record(
-        records.failed(command.now_ms, _message(tx, message_id).value, CHANNELS[channel], ReasonCode.TRANSPORT_REJECTED)
-    )
+    # What it has of a message that never became whole says nothing about the message.
+    run(tx.db, "DELETE FROM remote_part WHERE message=?", (command.seq,))
+    _finish(tx, command.seq, command.event, command.now_ms, command.reason)
+    refused_there = command.event is MessageEvent.FAILED
+    reason = ReasonCode.TRANSPORT_REJECTED if refused_there else ReasonCode.GUARD
+    tx.record(records.failed(command.now_ms, _message(tx, message_id).value, CHANNELS[channel], reason))
 
 
 def _drop(tx: Transaction, seq: int) -> None:
@@ -419,7 +487,8 @@ def apply_receipt(tx: Transaction, command: ApplyReceipt) -> int:
         run(
             tx.db,
             "INSERT INTO early_receipt (route, token, state, expires_ms) VALUES (?,?,?,?)"
-            " ON CONFLICT DO UPDATE SET state=max(state, excluded.state)",
+            # The least number is DELIVERED: a centre that also said that it failed was mistaken.
+            " ON CONFLICT DO UPDATE SET state=min(state, excluded.state)",
             (command.route, command.token, int(command.event), command.now_ms + command.keep_ms),
         )
         return 0
@@ -439,7 +508,8 @@ def _judge_parts(
 ) -> MessageState:
     """A message is delivered when all its parts are, and failed when all have ended and one failed."""
     parts = [row[0] for row in rows(tx.db, "SELECT state FROM remote_part WHERE message=?", (seq,))]
-    if not parts or 0 in parts:
+    waits = first(tx.db, "SELECT 1 FROM outbox WHERE message=?", (seq,)) is not None
+    if not parts or 0 in parts or waits:
         return state
     event = (
         MessageEvent.DELIVERED
@@ -471,6 +541,7 @@ def open_handlers() -> dict[type, Handler]:
         Refuse: refuse,
         AnswerChallenge: answer,
         WithdrawConsent: withdraw,
+        VoidConsent: void,
         Lease: lease,
         Sent: sent,
         Postpone: postpone,

@@ -4,7 +4,8 @@ from typing import Any
 
 import apsw
 
-from letterlock.storage.open_commands import ChallengeRow, ConsentRow, MessageRow
+from letterlock.model.message import MessageState
+from letterlock.storage.open_commands import ChallengeRow, ConsentRow, HeldRow, KnownRequest, MessageRow
 from letterlock.storage.sqlite.reader import Readers
 from letterlock.storage.sqlite.rows import first, rows
 
@@ -13,9 +14,11 @@ _CHALLENGE = (
     " h.state, h.held, h.created_ms, h.expires_ms"
 )
 _MESSAGE = (
-    "SELECT seq, tenant, id, state, channel, protection, grade, verifier, indicator, decision, rule, fall, pending,"
-    " entry, slot, reason, accepted_ms, updated_ms, expires_ms FROM message"
+    "SELECT m.seq, m.tenant, m.id, m.state, m.channel, m.protection, m.grade, m.verifier, m.indicator, m.decision,"
+    " m.rule, m.fall, m.pending, m.entry, m.slot, m.reason, m.accepted_ms, m.updated_ms, m.expires_ms, k.record_hash"
+    " FROM message m JOIN message_key k ON k.id=m.id"
 )
+_NEWEST = 2**62
 
 
 class OpenReads:
@@ -55,21 +58,56 @@ class OpenReads:
 
         return await self._readers.read(work)
 
+    async def known(self, tenant: int, message_id: bytes) -> KnownRequest | None:
+        """What is remembered of an accepted request, which may be longer than its message."""
+
+        def work(db: apsw.Connection) -> KnownRequest | None:
+            row = first(
+                db,
+                "SELECT request_mac, record_hash, status FROM message_key WHERE id=? AND tenant=?",
+                (message_id, tenant),
+            )
+            return None if row is None else KnownRequest(*row)
+
+        return await self._readers.read(work)
+
+    async def held(self, tenant: int, message: int) -> HeldRow | None:
+        """A held message's sealed parts."""
+
+        def work(db: apsw.Connection) -> HeldRow | None:
+            row = first(
+                db,
+                "SELECT t.id, m.id, b.sealed, b.wrapped_key, b.generation, o.address, o.generation, o.traffic,"
+                " f.protection FROM message m JOIN tenant t ON t.no=m.tenant JOIN shreddable_body b ON b.message=m.seq"
+                " JOIN outbox o ON o.message=m.seq LEFT JOIN floor f ON f.tenant=m.tenant AND f.subject=m.subject"
+                " WHERE m.seq=? AND m.tenant=? AND m.state=?",
+                (message, tenant, int(MessageState.HELD)),
+            )
+            return None if row is None else HeldRow(*row)
+
+        return await self._readers.read(work)
+
     async def message(self, tenant: int, message_id: bytes) -> MessageRow | None:
         """A message by its external id."""
 
         def work(db: apsw.Connection) -> MessageRow | None:
             key = first(db, "SELECT seq FROM message_key WHERE id=? AND tenant=?", (message_id, tenant))
-            row = None if key is None else first(db, f"{_MESSAGE} WHERE seq=?", (key[0],))
+            row = None if key is None else first(db, f"{_MESSAGE} WHERE m.seq=?", (key[0],))
             return None if row is None else MessageRow(*row)
 
         return await self._readers.read(work)
 
-    async def messages(self, tenant: int, before: int, limit: int) -> list[MessageRow]:
-        """A tenant's messages, newest first, below a number."""
+    async def messages(self, tenant: int, before: bytes | None, limit: int) -> list[MessageRow]:
+        """A tenant's messages, newest first, older than the one with this id."""
 
         def work(db: apsw.Connection) -> list[MessageRow]:
-            found = rows(db, f"{_MESSAGE} WHERE seq<? AND tenant=? ORDER BY seq DESC LIMIT ?", (before, tenant, limit))
+            number = _NEWEST
+            if before is not None:
+                key = first(db, "SELECT seq FROM message_key WHERE id=? AND tenant=?", (before, tenant))
+                number = 0 if key is None else key[0]
+            found = rows(
+                db, f"{_MESSAGE} WHERE m.seq<? AND m.tenant=? ORDER BY m.seq DESC LIMIT ?", (number, tenant, limit)
+            )
             return [MessageRow(*row) for row in found]
 
         return await self._readers.read(work)

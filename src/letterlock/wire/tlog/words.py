@@ -144,3 +144,5 @@ class FindingCode(StrEnum):
     PLAINTEXT_FOUND = "plaintext_found"
     OVERDUE_ROWS = "overdue_rows"
     CLOCK_JUMPED = "clock_jumped"
+    INBOUND_DROPPED = "inbound_dropped"
+    """A message from a transport was taken, and there is no inbox for it."""

@@ -252,7 +252,9 @@ CREATE TABLE outbox (
   due_ms INTEGER NOT NULL,
   attempts INTEGER NOT NULL DEFAULT 0,
   fence INTEGER NOT NULL DEFAULT 0,
-  lease_until_ms INTEGER NOT NULL DEFAULT 0
+  lease_until_ms INTEGER NOT NULL DEFAULT 0,
+  traffic INTEGER NOT NULL,
+  parts_sent INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX outbox_due ON outbox(channel, due_ms);
 CREATE INDEX outbox_generation ON outbox(generation);
