@@ -11,10 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from letterlock.lab.demo.centre import CentreProcess
 from letterlock.lab.demo.world import GatewayProcess, start_gateway
 from letterlock.lab.phones import ANDROID_RCS, IOS_26_3, PhoneError, PhoneProcess
 from letterlock.lab.pytest_plugin import (
-    CentreProcess,
     PhoneMaker,
     letterlock_gateway,
     letterlock_phone,

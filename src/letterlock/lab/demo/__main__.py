@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import json
 import os
 import subprocess
 import sys
@@ -12,59 +11,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
-from rich.table import Table
 
+from letterlock.lab.demo.centre import start_centre
+from letterlock.lab.demo.record import NOTHING, RELAY, Demo
+from letterlock.lab.demo.sms import NUMBERS, play_sms
 from letterlock.lab.demo.world import GatewayProcess, start_gateway
 from letterlock.lab.phones import ANDROID_RCS, IOS_26_3, PhoneProcess
 from letterlock.lab.scenarios.maker import shell
 from letterlock.lab.sweep import Canary, Directory, Place, ProcessMemory, sweep
 
-COLUMNS: Final = ("message", "path", "protection", "grade, checked by", "decision", "who can read it", "state")
 BOTH: Final = "the two phones alone"
-RELAY: Final = "MLS through the relay"
 PURGED_S: Final = 2.5
 """A purge is made and a head signed every second."""
-Security = dict[str, Any]
-
-
-class Demo:
-    """One run: rows for people, and whether everything was as it must be."""
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self.checks: list[tuple[str, bool]] = []
-        self.rows: list[dict[str, str]] = []
-
-    @property
-    def failed(self) -> list[str]:
-        """What was not as it must be."""
-        return [what for what, held in self.checks if not held]
-
-    def row(self, what: str, security: Security, decision: str, readers: str, state: str) -> None:
-        """Adds a row: the gateway's own words."""
-        checked = f"{security['grade']}, {security['verifier']}"
-        cells = (what, RELAY, str(security["protection"]), checked, decision, readers, state)
-        self.rows.append(dict(zip(COLUMNS, cells, strict=True)))
-
-    def table(self) -> Table:
-        """All rows, numbered."""
-        shown = Table(title="Messages: who can read them, and why that is believed")
-        shown.add_column("#")
-        for title in COLUMNS:
-            shown.add_column(title)
-        for number, row in enumerate(self.rows, 1):
-            shown.add_row(str(number), *row.values())
-        return shown
-
-    def expect(self, what: str, holds: bool) -> None:
-        """Says whether something is as it must be."""
-        self.console.print(("[green]yes[/] " if holds else "[red]NO[/]  ") + what)
-        self.checks.append((what, holds))
-
-    def json(self) -> str:
-        """The run for programs."""
-        checks = [{"what": what, "held": held} for what, held in self.checks]
-        return json.dumps({"messages": self.rows, "checks": checks, "failed": self.failed}, indent=2)
 
 
 async def _waited(phone: PhoneProcess, what: str, count: int = 1) -> list[dict[str, Any]]:
@@ -80,14 +38,16 @@ async def run(once: bool, console: Console, *, as_json: bool = False) -> int:
     demo = Demo(Console(quiet=True) if as_json else console)
     with tempfile.TemporaryDirectory(prefix="letterlock-demo-") as folder:
         work = Path(folder)
-        demo.console.print(f"Starting a gateway (one process, SQLite) and two phones (a process each), below {work}")
+        demo.console.print(f"Starting a message centre, a gateway (one process, SQLite) and two phones, below {work}")
         server = work / "gateway"
         server.mkdir()
-        gateway = await start_gateway(server)
+        centre = await start_centre()
+        gateway = await start_gateway(server, centre.port)
         try:
             texts = await _phones(demo, work, gateway)
+            readable = await play_sms(demo, gateway, centre)
             demo.console.print(demo.table())
-            await prove(demo, gateway, texts)
+            await prove(demo, gateway, texts, readable)
             for failure in demo.failed:
                 demo.console.print(f"[red]failed:[/] {failure}")
             if as_json:
@@ -96,6 +56,7 @@ async def run(once: bool, console: Console, *, as_json: bool = False) -> int:
                 await _keep_serving(demo.console, gateway)
         finally:
             await gateway.stop()
+            await centre.stop()
     return 1 if demo.failed else 0
 
 
@@ -146,7 +107,14 @@ async def talk(demo: Demo, alice: PhoneProcess, bob: PhoneProcess) -> list[str]:
             came = await _waited(bob, "delivered")
             demo.expect(f"{who}: delivery receipt came back, encrypted", bool(came))
         if shown is not None:
-            demo.row(f"text {number + 1}, {who}", shown["server_says"], "deliver", BOTH, "delivered" + ", read" * there)
+            demo.row(
+                f"text {number + 1}, {who}",
+                RELAY,
+                shown["server_says"],
+                "deliver",
+                BOTH,
+                "delivered" + ", read" * there,
+            )
     await lie(demo, alice, bob, group, bytes.fromhex(made["group_id"]), epoch, texts)
     return texts
 
@@ -164,34 +132,38 @@ async def lie(
         "plaintext in an MLS shell: framed as far as a server can tell, and refused by the receiving phone (A3)",
         answer["security"]["grade"] == "FRAMED" and len(refused) == 1,
     )
-    demo.row("plaintext in an MLS shell", answer["security"], "deliver", "not encrypted: its sender lied; the relay"
-             " could", "refused by Bob's phone")  # fmt: skip
+    liar = "not encrypted: its sender lied; the relay could"
+    demo.row("plaintext in an MLS shell", RELAY, answer["security"], "deliver", liar, "refused by Bob's phone")
     again = await alice.tell("raw", group=group, body=fake, reference=reference)
     same = (again["status"], again["message_id"]) == ("duplicate", answer["message_id"])
     demo.expect("the same submission again is the same message, not a second one", same)
-    demo.row("the same submission again", again["security"], "the first answer", "as above", "one message")
+    demo.row("the same submission again", RELAY, again["security"], "the first answer", "as above", "one message")
     other = b64encode(shell(group_id, epoch, os.urandom(80))).decode()
     conflict = await alice.tell("raw", group=group, body=other, reference=reference)
     demo.expect("another body under the same id is refused (A17)", conflict.get("code") == "client_message_conflict")
-    demo.row("another body under the same id", _NOTHING, "refuse: client_message_conflict", "nobody", "refused")
+    demo.row("another body under the same id", RELAY, NOTHING, "refuse: client_message_conflict", "nobody", "refused")
     claimed = await alice.tell("raw", group=group, body=b64encode(texts[-1].encode()).decode())
     demo.expect("a claimed E2EE message that is not MLS was quarantined (A16)", claimed["status"] == "quarantined")
-    demo.row("claims E2EE, is not MLS", claimed["security"], "quarantine", "nobody: nothing of it is kept",
+    demo.row("claims E2EE, is not MLS", RELAY, claimed["security"], "quarantine", "nobody: nothing of it is kept",
              "quarantined")  # fmt: skip
     strayed = await alice.tell("raw", group=group, body=b64encode(shell(os.urandom(16), epoch, bytes(80))).decode())
     demo.expect("an MLS message of another group is refused", strayed["status"] == "refused")
-    demo.row("of another group", _NOTHING, "refuse", "nobody", "refused")
+    demo.row("of another group", RELAY, NOTHING, "refuse", "nobody", "refused")
     ahead = await alice.tell("raw", group=group, body=b64encode(shell(group_id, epoch + 9, bytes(80))).decode())
     demo.expect("an MLS message of an epoch to come is refused", ahead.get("code") == "epoch_ahead")
-    demo.row("of an epoch to come", _NOTHING, "refuse: epoch_ahead", "nobody", "refused")
+    demo.row("of an epoch to come", RELAY, NOTHING, "refuse: epoch_ahead", "nobody", "refused")
     demo.expect("none of these reached Bob's screen", await bob.screen() == [])
 
 
-_NOTHING: Final[Security] = {"protection": "-", "grade": "-", "verifier": "-"}
+async def prove(demo: Demo, gateway: GatewayProcess, texts: list[str], readable: list[str]) -> None:
+    """The ledger verified offline, and the sweep, each seen by its own tool.
 
-
-async def prove(demo: Demo, gateway: GatewayProcess, texts: list[str]) -> None:
-    """The ledger verified offline, and the sweep, each seen by its own tool."""
+    Args:
+        demo: the run.
+        gateway: serving.
+        texts: of the phones; the last two were sent to the gateway readable, by a liar.
+        readable: what went by SMS.
+    """
     with demo.console.status("Waiting for the purge and the next signed head of the ledger..."):
         await asyncio.sleep(PURGED_S)
     verified = await asyncio.to_thread(
@@ -202,23 +174,28 @@ async def prove(demo: Demo, gateway: GatewayProcess, texts: list[str]) -> None:
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     demo.expect("the ledger verifies offline (letterlock ledger verify; unwitnessed)", verified.returncode == 0)
-    canaries = [Canary(f"text {number}", text) for number, text in enumerate(texts, 1)]
+    sealed = [Canary(f"text {number}", text) for number, text in enumerate(texts, 1)]
+    # The long one is known by its beginning: a canary has its bounds.
+    sms = [Canary(f"SMS {number}", text[:60]) for number, text in enumerate(readable, 1)]
+    numbers = [Canary(f"number {at}", number[1:], is_number=True) for at, number in enumerate(NUMBERS, 1)]
     disk: list[Place] = [
         Directory(gateway.folder, "gateway files"),
         Directory(gateway.folder.parent, "gateway files with its log"),
     ]
     memory: list[Place] = [ProcessMemory(gateway.process.pid, "gateway memory", present="letterlock.gateway")]
-    # What the two phones said never was in the gateway; what a liar sends readable was, and may linger in memory.
-    honest = canaries[:-2]
     with demo.console.status("Sweeping files, log and memory of the gateway..."):
-        report = await asyncio.to_thread(sweep, canaries, disk)
-        in_memory = await asyncio.to_thread(sweep, honest, memory)
-        liars = await asyncio.to_thread(sweep, canaries[-2:], memory)
-    proven = report.proven and in_memory.proven
+        on_disk = await asyncio.to_thread(sweep, [*sealed, *sms, *numbers], disk)
+        in_memory = await asyncio.to_thread(sweep, sealed[:-2], memory)
+        passing = await asyncio.to_thread(sweep, [*sealed[-2:], *sms, *numbers], memory)
+    found = on_disk.hits_by_canary()
+    proven = on_disk.proven and in_memory.proven
     demo.expect("the sweep found its planted control in every place and encoding", proven)
-    demo.expect("none of the texts, the liar's included, is in the gateway's files or log", report.hits == 0)
+    left = sum(found.get(one.label, 0) for one in sealed)
+    demo.expect("none of the phones' texts, the liar's included, is in the gateway's files or log", left == 0)
+    left = sum(found.get(one.label, 0) for one in (*sms, *numbers))
+    demo.expect("no SMS text and no phone number is in the gateway's files or log, after delivery", left == 0)
     demo.expect("no end-to-end encrypted text is in the gateway's memory", in_memory.hits == 0)
-    demo.console.print(f"    (in memory, best effort: {liars.hits} traces of what was sent to it readable)")
+    demo.console.print(f"    (in memory, best effort: {passing.hits} traces of what was sent to it readable)")
 
 
 def main() -> None:

@@ -19,11 +19,13 @@ from letterlock.client.relay import RelayCalls
 from letterlock.client.sealing import ClientKey
 from letterlock.client.store import DeviceStore
 from letterlock.client.transport import DeviceStream, Sending
+from letterlock.lab.demo.centre import PASSWORD, SYSTEM_ID
 from letterlock.model.protection import EvidenceGrade, Protection, Verifier
 from letterlock.wire import stream
 
 START_S: Final = 30
 STOP_S: Final = 15
+_PASSWORD: Final = "LETTERLOCK_LAB_SMSC_PASSWORD"  # noqa: S105 - the name of a variable, not a password
 WAIT_S: Final = 20
 POLL_S: Final = 0.02
 
@@ -66,15 +68,27 @@ class GatewayProcess:
         await self.process.wait()
 
 
-async def start_gateway(work: Path) -> GatewayProcess:
-    """Starts a gateway on a free loopback port, with its store below ``work``; again on the same store after an end."""
+async def start_gateway(work: Path, smpp_port: int = 0) -> GatewayProcess:
+    """Starts a gateway on a free loopback port, with its store below ``work``; again on the same store after an end.
+
+    Args:
+        work: for its settings, store and log.
+        smpp_port: of a laboratory's message centre on loopback; 0: no way over SMS.
+    """
     folder, log = work / "store", work / "gateway.log"
     settings = work / "letterlock.toml"
     settings.write_text(f"[server]\nport = 0\n[store]\nfolder = {json.dumps(str(folder))}\npurge_every_s = 1\n")
+    if smpp_port:
+        with settings.open("a") as more:
+            more.write(
+                f'[sms]\nhosts = ["127.0.0.1:{smpp_port}"]\nsystem_id = "{SYSTEM_ID}"\npassword = "env:{_PASSWORD}"\n'
+                'sender = "Letterlock"\ntls = false\n'
+            )
     with log.open("ab") as errors:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "letterlock.app.cli", "serve", "--config", str(settings), "--announce",
-            stdout=asyncio.subprocess.PIPE, stderr=errors, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            stdout=asyncio.subprocess.PIPE, stderr=errors,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), _PASSWORD: PASSWORD},
         )  # fmt: skip
     assert process.stdout is not None
     line = await asyncio.wait_for(process.stdout.readline(), START_S)
