@@ -2,7 +2,9 @@
 
 import os
 import re
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -53,12 +55,16 @@ def test_every_record_of_every_commit_is_provable_offline(tmp_path: Path) -> Non
     heads.start()
     head = heads.sign()
     prover = Prover(store, head)
+
+    def found(sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        return db.execute(sql, values).fetchall()
+
     batches = {
         entry: (seed, records.split(b"\n"))
-        for entry, seed, records in db.execute("SELECT entry, seed, records FROM record_batch")
+        for entry, seed, records in found("SELECT entry, seed, records FROM record_batch")
     }
     for outcome in outcomes:
-        entry, slot = db.execute("SELECT entry, slot FROM message WHERE seq=?", (outcome.seq,)).fetchall()[0]
+        entry, slot = found("SELECT entry, slot FROM message WHERE seq=?", outcome.seq)[0]
         seed, records = batches[entry]
         proven = verify_receipt(prover.receipt(entry, records, slot).encode(), signer.verifier_key)
         assert isinstance(proven.record, Accepted)
@@ -99,11 +105,9 @@ def test_migrations_are_numbered_without_holes() -> None:
 
 
 def test_a_hole_in_the_migrations_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from letterlock.storage.sqlite import connection
-
     (tmp_path / "0001_first.sql").write_text("SELECT 1")
     (tmp_path / "0003_third.sql").write_text("SELECT 1")
-    monkeypatch.setattr(connection.resources, "files", lambda _: tmp_path)
+    monkeypatch.setattr(resources, "files", lambda _: tmp_path)
     with pytest.raises(StorageError) as caught:
         migrations()
     assert caught.value.reason is StorageReason.CORRUPT

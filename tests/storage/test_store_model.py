@@ -96,7 +96,7 @@ class Mailboxes(RuleBasedStateMachine):
         ):
             found[key >> 32][key & 0xFFFFFFFF] = sealed
         assert {number: found[number] for number in MEMBERS} == self.waiting
-        assert dict(rows(self.core, "SELECT mailbox, acked FROM device WHERE mailbox<4")) == self.acked
+        assert dict(self.core.read_back("SELECT mailbox, acked FROM device WHERE mailbox<4")) == self.acked
         kept = {body for box in self.waiting.values() for body in box.values()}
         stored = {sealed for (sealed,) in self.core.read_back("SELECT sealed FROM sealed_body")}
         assert stored == kept
@@ -109,6 +109,6 @@ class Mailboxes(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("examples", [40, pytest.param(300, marks=pytest.mark.long)])
 def test_mailboxes_are_dense_and_lose_nothing(examples: int) -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         Mailboxes, settings=settings(max_examples=examples, stateful_step_count=15, deadline=None)
     )
