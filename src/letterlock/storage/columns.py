@@ -1,4 +1,7 @@
-"""What every stored column holds, and how long it may stay: the one declaration. A test compares it with the schema."""
+"""What every stored column holds, and how long it may stay: the one declaration. A test compares it with the schema.
+
+It covers the main database, the vault's file, and the files beside them.
+"""
 
 from enum import Enum, unique
 from typing import Final, NamedTuple
@@ -42,6 +45,10 @@ class Lifetime(Enum):
     RECORDS = "400 days"
     QUESTION = "until the question expires"
     RECEIPTS = "3 days"
+    KEPT_COPY = "as long as the consent to keep it says"
+    INTENT = "until its outcome is recorded"
+    SUBJECT = "until the person is erased"
+    HOLD = "until the legal hold is released"
 
 
 class Column(NamedTuple):
@@ -108,11 +115,11 @@ TABLES: Final[dict[str, dict[str, Column]]] = {
     "mailbox_item": _table(_L.UNTIL_DELIVERED, routing="key", pseudonym="message", state="kind"),
     "shreddable_body": _table(_L.UNTIL_DELIVERED, pseudonym="message", sealed="sealed wrapped_key", state="generation"),
     "kept_copy": _table(
-        _L.QUESTION, pseudonym="message consent", sealed="sealed", state="generation expires_ms"
+        _L.KEPT_COPY, pseudonym="message consent", sealed="sealed", state="generation expires_ms"
     ),
     "outbox": _table(
         _L.UNTIL_DELIVERED, pseudonym="message tenant", sealed="address",
-        state="channel generation due_ms attempts fence lease_until_ms",
+        state="channel generation due_ms attempts fence lease_until_ms traffic parts_sent",
     ),
     "remote_part": _table(_L.RECEIPTS, pseudonym="token message", state="route state expires_ms"),
     "early_receipt": _table(_L.RECEIPTS, pseudonym="token", state="route state expires_ms"),
@@ -124,10 +131,97 @@ TABLES: Final[dict[str, dict[str, Column]]] = {
     "consent": _table(
         _L.QUESTION, pseudonym="id tenant challenge answered_by used_by", state="kind state created_ms expires_ms"
     ),
-    "intent": _table(_L.PERMANENT, state="no kind done created_ms", pseudonym="subject"),
+    "intent": _table(_L.INTENT, state="no kind done created_ms", pseudonym="subject"),
     "ledger_entry": _table(_L.PERMANENT, ledger="i d"),
     "ledger_tile": _table(_L.PERMANENT, ledger="l n d"),
     "ledger_checkpoint": _table(_L.PERMANENT, ledger="size note"),
     "ledger_head": _table(_L.PERMANENT, ledger="one size peaks"),
     "record_batch": _table(_L.RECORDS, ledger="entry records", opening="seed", state="expires_ms"),
 }  # fmt: skip
+
+VAULT: Final[dict[str, dict[str, Column]]] = {
+    "subject": _table(_L.SUBJECT, pseudonym="row lookup", sealed="sealed", state="sealed_by"),
+    "hold": _table(_L.HOLD, pseudonym="lookup hold"),
+    "erasure": _table(_L.INTENT, pseudonym="row id lookup"),
+}
+"""The vault's file: the only way from an identifier to a pseudonym. No backup holds it."""
+
+MEANING: Final[dict[DataClass, str]] = {
+    _D.SEALED: "ciphertext of endpoints, or under a key of this gateway that is kept outside the database",
+    _D.ROUTING: "who talks with whom, through which mailbox or group",
+    _D.PSEUDONYM: "random or keyed ids that stand for people, devices and messages",
+    _D.PUBLIC_KEY: "public halves of keys, and what they signed about themselves",
+    _D.CREDENTIAL_HASH: "hashes of random secrets; nobody logs in with them",
+    _D.OPENING: "opens commitments of the ledger, and goes before them",
+    _D.STATE: "words, numbers and times about what happened",
+    _D.CONFIGURATION: "what an operator has set",
+    _D.LEDGER: "content-free, append-only, signed; and the records behind it",
+}
+
+
+class StoredFile(NamedTuple):
+    """A file of the store's folder.
+
+    Attributes:
+        name: a suffix of SQLite (``-wal``, ``-shm``) belongs to its database.
+        holds: what, for people.
+        backup: whether a backup may have it.
+    """
+
+    name: str
+    holds: str
+    backup: bool
+
+
+FILES: Final = (
+    StoredFile("letterlock.db", "the main database", True),
+    StoredFile("vault.db", "the vault: identifiers, sealed, to pseudonyms", False),
+    StoredFile("keys.store", "the file key store: keys, sealed under root.key or the passphrase", False),
+    StoredFile("root.key", "32 random bytes that open keys.store; absent where a passphrase does", False),
+    StoredFile("storage.keys", "keys of storage generations, wrapped by the key store, destroyed in place", False),
+    StoredFile("ledger.vkey", "the log's public key", True),
+    StoredFile("ledger-head.note", "the last signed head, unless settings name another place", True),
+    StoredFile("api-key", "the first tenant's API key, once; move it to where your secrets are", False),
+    StoredFile("store.lock", "held by the one process that writes; empty", False),
+)
+
+DAY_MS: Final = 86_400_000
+
+
+class Due(NamedTuple):
+    """Which rows of a table are past their time.
+
+    Attributes:
+        table: whose rows.
+        lifetime: which one they have.
+        where: an SQL condition; ``:by`` is the time, in milliseconds, at or before which a row must have been due.
+        rounds: purges until the one that surely looks at the row.
+        seconds: what may pass besides, where the purge of these rows has a rhythm of its own.
+    """
+
+    table: str
+    lifetime: Lifetime
+    where: str
+    rounds: int = 1
+    seconds: int = 0
+
+
+DUE: Final = (
+    Due("message", _L.DELIVERY_PLUS_N, "purge_ms <= :by"),
+    # Not in a mailbox: a message that could not be sent in time. State 1 waits in mailboxes, which are swept hourly.
+    Due("message", _L.UNTIL_DELIVERED, "purge_ms IS NULL AND expires_ms <= :by AND state <> 1"),
+    Due("message", _L.UNTIL_DELIVERED, "purge_ms IS NULL AND expires_ms <= :by AND state = 1", seconds=3_600),
+    # One purge looks at a sixty-fourth of the keys.
+    Due("message_key", _L.DEDUPLICATION, "expires_ms <= :by", rounds=64),
+    Due("record_batch", _L.RECORDS, "expires_ms <= :by"),
+    Due("device_session", _L.SESSION, "expires_ms <= :by"),
+    Due("key_package", _L.PACKAGE, "expires_ms <= :by"),
+    Due("published_package", _L.PACKAGE, "expires_ms <= :by"),
+    Due("group_log", _L.GROUP_LOG, f"created_ms <= :by - {30 * DAY_MS}"),
+    Due("remote_part", _L.RECEIPTS, "expires_ms <= :by"),
+    Due("early_receipt", _L.RECEIPTS, "expires_ms <= :by"),
+    Due("kept_copy", _L.KEPT_COPY, "expires_ms <= :by"),
+    Due("consent", _L.QUESTION, "expires_ms <= :by AND id NOT IN (SELECT consent FROM kept_copy)"),
+    Due("challenge", _L.QUESTION, "expires_ms <= :by AND id NOT IN (SELECT challenge FROM consent)"),
+)
+"""How overdue rows are found. Rows of other tables go with the row that they belong to."""

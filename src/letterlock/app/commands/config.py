@@ -1,0 +1,121 @@
+"""``config explain``: every setting with its value, what it means, and why its default is the strict one."""
+
+from typing import Annotated, Any, Final, NamedTuple
+
+import typer
+
+from letterlock.app.commands.output import Config, Json, print_json, print_table, wrong_usage
+
+app = typer.Typer(no_args_is_help=True, help="What the settings mean, and their defaults.")
+
+
+class Setting(NamedTuple):
+    """What a key means, and why its default is what it is."""
+
+    meaning: str
+    why: str
+
+
+GUIDE: Final[dict[str, Setting]] = {
+    "environment": Setting(
+        "name of this installation; goes into every signature",
+        "the only one for which a key store in software is taken",
+    ),
+    "server.host": Setting("address to listen on", "nobody but this machine; any other address needs TLS"),
+    "server.port": Setting("port; 0 takes a free one", "above 1024: no privilege is needed"),
+    "server.tls_certificate": Setting(
+        "PEM file with the certificate chain", "required as soon as host is not loopback"
+    ),
+    "server.tls_key": Setting("PEM file with its key", "required as soon as host is not loopback"),
+    "server.tls_minimum": Setting("lowest TLS version: 1.3 or 1.2", "1.3; nothing below 1.2 can be set"),
+    "store.folder": Setting("where data and keys lie; mode 0700", "beside the process; never a shared folder"),
+    "store.purge_every_s": Setting("seconds between two purges (1 to 3600)", "overdue rows are gone within a minute"),
+    "store.metadata_after_delivery_minutes": Setting(
+        "N: minutes that a message's row outlives its delivery (1 to 10080)", "long enough for late receipts, no longer"
+    ),
+    "keystore.driver": Setting("who holds the keys", "the one driver there is; refused outside environment dev"),
+    "keystore.passphrase": Setting(
+        "reference (env:NAME or file:/path) to the key store's passphrase; empty: root.key in the folder",
+        "a secret in a settings file is refused; with a passphrase a stolen disk opens nothing",
+    ),
+    "policy.profile": Setting("shipped policy: standard or consumer", "every fall to a weaker path asks first"),
+    "policy.file": Setting("policy file instead of a profile", "a file runs only when every guard is proven for it"),
+    "ledger.origin": Setting("name of the log and of its key", "a name of your own marks the log as yours"),
+    "ledger.sign_every_ms": Setting("milliseconds between two signed heads", "a proof can be had after a second"),
+    "ledger.head_file": Setting(
+        "second place of the last signed head; empty: in the folder", "put it on another disk: a rollback of one shows"
+    ),
+    "mls.suites": Setting(
+        "MLS cipher suites that key packages may have (RFC 9420, section 17.1)",
+        "only suite 1, which every implementation must have; an unlisted one is refused",
+    ),
+    "sms.hosts": Setting("host:port of message centres (SMPP 3.4)", "none: there is no way out in clear"),
+    "sms.system_id": Setting("name to bind with", "none is guessed"),
+    "sms.password": Setting("reference to the password", "a secret in a settings file is refused"),
+    "sms.sender": Setting("sender address of messages", "none is guessed"),
+    "sms.window": Setting("messages on the way at a time (1 to 1000)", "what common message centres permit"),
+    "sms.tls": Setting("TLS towards the message centre", "on; plain SMPP is refused except towards loopback"),
+    "sms.tls_ca": Setting(
+        "PEM file with the authority to trust; empty: the system's", "certificates are always checked"
+    ),
+    "sms.enquire_link_s": Setting("seconds between two signs of life", "a dead link is noticed within a minute"),
+    "log.level": Setting("debug, info, warning or error", "no level logs content: fields are an allow-list"),
+}
+SECRETS: Final = frozenset({"keystore.passphrase", "sms.password"})
+
+
+def flat(settings: object) -> dict[str, Any]:
+    """Settings as dotted names and values; of a secret the kind of its reference alone."""
+    import msgspec
+
+    tree: dict[str, Any] = msgspec.to_builtins(settings)
+    found: dict[str, Any] = {}
+    for section, value in tree.items():
+        if isinstance(value, dict):
+            found.update(
+                {f"{section}.{key}": list(inner) if isinstance(inner, tuple) else inner for key, inner in value.items()}
+            )
+        else:
+            found[section] = value
+    for name in SECRETS:
+        kind, mark, _ = str(found[name]).partition(":")
+        found[name] = f"{kind}:..." if mark else ""
+    return found
+
+
+@app.command("explain")
+def explain(
+    defaults: Annotated[bool, typer.Option("--defaults", help="Show the defaults, whatever a file says.")] = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Show every setting: value, default, meaning, and why the default is the strict one.
+
+    A file is checked as serve checks it. Of secrets only the kind of reference is shown.
+    """
+    from letterlock.app.settings import Settings, load
+
+    if defaults and config is not None:
+        wrong_usage("--defaults and --config exclude each other")
+    standard = flat(Settings())
+    values = flat(load(None if defaults else config))
+    rows = [
+        {"key": key, "value": value, "default": standard[key], "meaning": GUIDE[key].meaning, "why": GUIDE[key].why}
+        for key, value in values.items()
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    shown = [(row["key"], _value(row["value"], row["default"]), row["meaning"], row["why"]) for row in rows]
+    print_table("Settings (* differs from the default)", ("key", "value", "meaning", "why this default"), shown)
+
+
+def _value(value: object, default: object) -> str:
+    match value:
+        case bool():
+            text = "on" if value else "off"
+        case list():
+            text = ", ".join(map(str, value)) or "none"
+        case _:
+            text = str(value) or '""'
+    return text if value == default else f"{text} *"
