@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.open_messages.world import NUMBER, until, world
@@ -111,9 +112,15 @@ async def test_idempotency_keys(tmp_path: Path) -> None:
         assert second["id"] == first["id"]
         assert (second["duplicate"], first["duplicate"]) == (True, False)
         assert second["record_hash"] == first["record_hash"]
-        for changed in ({"text": "twice"}, {"to": "+491700000009"}, {"traffic": "conversation"}, {"expires_in_s": 5}):
-            fields = {"text": "once", "traffic": "notification", **changed}
-            refused = await w.send(fields.pop("text"), key="order-1", **fields)
+        changes: tuple[dict[str, Any], ...] = (
+            {"text": "twice"},
+            {"to": "+491700000009"},
+            {"traffic": "conversation"},
+            {"expires_in_s": 5},
+        )
+        for changed in changes:
+            fields: dict[str, Any] = {"text": "once", "traffic": "notification", **changed}
+            refused = await w.send(key="order-1", **fields)
             assert (refused.status_code, refused.json()["code"]) == (409, "idempotency_conflict")
         tenant = await w.gateway.tenants.add("other", "standard")
         _, secret = await w.gateway.tenants.add_key(tenant.no)

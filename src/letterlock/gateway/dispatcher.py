@@ -2,7 +2,8 @@
 
 The outcome is committed under the lease's fence, so a late one of somebody who lost the lease changes nothing. A lease
 that ends without an outcome (the process died between the hand-over and the commit) is taken again: at most as many
-messages as the window holds may then arrive twice, and none is lost.
+messages as the window holds may then arrive twice, and none is lost. One process alone holds the store, so at start-up
+the leases of the one before are over at once.
 """
 
 import asyncio
@@ -29,7 +30,7 @@ from letterlock.policy.decision import Action
 from letterlock.policy.facts import Body, Claim, Consent, Face, Facts, Framing, OnDowngrade, Submission, Ways
 from letterlock.storage.codes import CONSENT_KINDS, PROTECTIONS
 from letterlock.storage.errors import CommitRefused, StorageError
-from letterlock.storage.open_commands import GiveUp, Lease, Leased, Postpone, Sent
+from letterlock.storage.open_commands import EndLeases, GiveUp, Lease, Leased, Postpone, Sent
 from letterlock.transports.smpp import LinkState, Outcome, SubmitError, SubmitReason, SubmitResult
 from letterlock.wire.sms.address import PhoneNumber
 
@@ -146,9 +147,13 @@ class Dispatcher:
         await asyncio.gather(*self._running, return_exceptions=True)
 
     async def _run(self) -> None:
+        resumed = False
         while True:
             self._wake.clear()
             try:
+                if not resumed:
+                    await self._writer.run(EndLeases(SMS_ROUTE, self._clock.now_ms()))
+                    resumed = True
                 taken = await self._take()
             except StorageError as error:
                 _log.warning("outbox_not_read", reason=error.reason.value)

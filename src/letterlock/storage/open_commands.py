@@ -138,6 +138,13 @@ class Lease(Struct, frozen=True):
     until_ms: int
 
 
+class EndLeases(Struct, frozen=True):
+    """At start-up: leases of the process before this one are over, for one process alone holds the store."""
+
+    channel: int
+    now_ms: int
+
+
 class Leased(Struct, frozen=True):
     """One leased message. ``fence`` must be given back with the outcome.
 

@@ -15,6 +15,7 @@ from letterlock.storage.open_commands import (
     ApplyReceipt,
     Ask,
     Asked,
+    EndLeases,
     Fall,
     GiveUp,
     Lease,
@@ -394,6 +395,15 @@ def lease(tx: Transaction, command: Lease) -> list[Leased]:
     return leased
 
 
+def end_leases(tx: Transaction, command: EndLeases) -> int:
+    """Ends the leases that a dead process left; how many. What they were for counts as perhaps sent."""
+    return run(
+        tx.db,
+        "UPDATE outbox SET lease_until_ms=? WHERE channel=? AND lease_until_ms>?",
+        (command.now_ms, command.channel, command.now_ms),
+    )
+
+
 def _held_by(tx: Transaction, seq: int, fence: int) -> tuple[Any, ...]:
     """The message of a lease that is still ours.
 
@@ -543,6 +553,7 @@ def open_handlers() -> dict[type, Handler]:
         WithdrawConsent: withdraw,
         VoidConsent: void,
         Lease: lease,
+        EndLeases: end_leases,
         Sent: sent,
         Postpone: postpone,
         GiveUp: give_up,
