@@ -10,11 +10,22 @@ from tests.open_messages.world import ACCOUNTS, PHONE, until, world
 from letterlock.lab.smsc import LabSmsc
 from letterlock.lab.smsc.behaviour import Fault, FaultKind, ReceiptOrder
 from letterlock.model.bodies import OpenBody
-from letterlock.model.protection import Protection
+from letterlock.model.protection import ConsentKind, Protection
+from letterlock.policy.file import profile_source
 from letterlock.storage.codes import PROTECTIONS
 from letterlock.wire.sms.terms import CommandStatus, MessageState
 from letterlock.wire.tlog.entries import Fallback, Finding
 from letterlock.wire.tlog.words import FindingCode
+
+RULE = """
+[[allow]]
+id = "small-talk"
+reason = "agreed with the customers of this line in writing"
+traffic = "conversation"
+causes = ["none"]
+floors = ["PROVIDER"]
+channel = "sms"
+"""
 
 
 async def component(w: Any) -> str:
@@ -138,3 +149,21 @@ async def test_each_fall_has_one_entry_and_each_entry_a_delivery(tmp_path: Path)
         falls = [entry for entry in w.entries() if isinstance(entry, Fallback)]
         assert len(falls) == len(sent) == len(w.rows("SELECT 1 FROM message WHERE fall != 0"))
         assert w.smsc.submits == len(sent)
+
+
+async def test_a_fall_that_a_written_rule_allows_is_recorded_before_it_leaves(tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text(profile_source("standard") + RULE)
+    async with world(tmp_path / "store", policy_file=str(file)) as w:
+        taken = await w.send("allowed by a rule")
+        assert taken.status_code == 202, taken.text
+        block = taken.json()["security"]
+        assert (block["fall"], block["rule"]) == ("policy_allowed", "allow.small-talk")
+        assert block["indicator"] == "indicator.fell_by_policy"
+        await w.until_state(taken.json()["id"], "delivered")
+        (fall,) = [entry for entry in w.entries() if isinstance(entry, Fallback)]
+        assert (fall.kind, fall.consent) == (ConsentKind.POLICY, None)
+        assert (fall.from_, fall.to) == (Protection.PROVIDER, Protection.CLEAR)
+        w.set_floor(PROTECTIONS.index(Protection.E2EE), 1)
+        # The rule names one floor; a higher one is not covered.
+        assert (await w.send("not covered")).json()["code"] == "consent_required"
