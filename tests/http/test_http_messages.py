@@ -1,0 +1,191 @@
+"""Sealed messages over HTTP: the same answers as over the stream, and the table's contract on the bare handler."""
+
+import asyncio
+import json
+from base64 import b64encode
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from tests.gateway_sealed.stage import Stage, staged
+
+from letterlock.faces.http.app import HttpFace
+from letterlock.faces.http.group_messages import MAX_BATCH, MAX_REQUEST, GroupMessagesHandler
+from letterlock.faces.http.problems import Code
+from letterlock.storage.errors import StorageError, StorageReason
+from letterlock.wire.stream import MAX_BODY
+
+CANARY = b"LETTERCANARY91c"
+
+
+async def no_stream(scope: Any, receive: Any, send: Any) -> None:
+    raise AssertionError("no stream here")
+
+
+class Http:
+    """The face over one stage."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.answers: list[tuple[str, int]] = []
+        handler = GroupMessagesHandler(
+            stage.credentials, lambda: stage.world.directory.version, stage.acceptor, self.observe
+        )
+        self.face = HttpFace(
+            (handler.route(),), stage.credentials, group_messages=handler, websocket=no_stream, observe=self.observe
+        )
+        self.path = f"/v1/groups/{stage.group}/messages"
+
+    def observe(self, operation: str, status: int) -> None:
+        self.answers.append((operation, status))
+
+    async def post(
+        self, body: Any, *, who: int = 0, path: str | None = None, headers: dict[str, str] | None = None
+    ) -> httpx.Response:
+        content = body if isinstance(body, bytes) or hasattr(body, "__aiter__") else json.dumps(body).encode()
+        fields = {"authorization": f"Bearer {self.stage.tokens[who]}", "content-type": "application/json"}
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(self.face), base_url="http://x.test") as client:
+            return await client.post(path or self.path, content=content, headers=fields | (headers or {}))
+
+
+@pytest.fixture
+async def http(tmp_path: Path) -> AsyncGenerator[Http]:
+    async with staged(tmp_path) as stage:
+        yield Http(stage)
+
+
+def one(ref: bytes, body: bytes) -> dict[str, str]:
+    return {"client_message_id": b64encode(ref.ljust(16)).decode(), "body": b64encode(body).decode()}
+
+
+async def test_a_batch_is_answered_one_by_one_in_order(http: Http) -> None:
+    sealed = http.stage.sealed(b"a")
+    messages = [
+        one(b"1", sealed), one(b"1", sealed), one(b"1", http.stage.sealed(b"b")), one(b"2", CANARY * 3),
+        one(b"3", http.stage.sealed(epoch=9)),
+    ]  # fmt: skip
+    answer = await http.post({"messages": messages})
+    assert answer.status_code == 200
+    results = answer.json()["results"]
+    assert [result["status"] for result in results] == ["accepted", "duplicate", "refused", "quarantined", "refused"]
+    assert [result.get("code") for result in results] == [None, None, "client_message_conflict", None, "epoch_ahead"]
+    assert [result["client_message_id"] for result in results] == [m["client_message_id"] for m in messages]
+    assert results[0]["message_id"] == results[1]["message_id"]
+    assert results[0]["fanout"] == 2
+    assert results[0]["security"] == {**results[0]["security"], "protection": "E2EE", "grade": "FRAMED"} or (
+        results[0]["security"]["grade"].lower() == "framed"
+    )
+    assert results[3]["security"]["grade"].lower() != "framed"
+    assert CANARY.decode() not in answer.text
+    assert http.answers == [("sendGroupMessages", 200)]
+
+
+async def test_what_is_sent_over_http_reaches_streams(http: Http) -> None:
+    bob = http.stage.connect(1)
+    head = (await bob.hello()).head
+    await bob.deliveries(head)
+    sealed = http.stage.sealed(b"over http")
+    await http.post({"messages": [one(b"1", sealed)]})
+    ((_, item),) = await bob.deliveries(1)
+    assert item.body == sealed
+    await bob.hang_up()
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"", 400, Code.MALFORMED_JSON),
+        (CANARY, 400, Code.MALFORMED_JSON),
+        (b'{"messages": [{"client_message_id": "AAAA", "body": "!' + CANARY + b'"}]}', 422, Code.WRONG_TYPE),
+        ({"messages": []}, 422, Code.WRONG_TYPE),
+        ({"messages": [one(b"1", b"")] * (MAX_BATCH + 1)}, 422, Code.WRONG_TYPE),
+        ({"messages": [{"client_message_id": "AAAA", "body": "AAAA"}]}, 422, Code.WRONG_TYPE),
+        ({"messages": [one(b"1", b"x")], "LETTERCANARY91c": 1}, 422, Code.UNKNOWN_FIELD),
+        ({"messages": [one(b"1", b"x")], "x` - at `$.LETTERCANARY91c": 1}, 422, Code.UNKNOWN_FIELD),
+        ({"messages": [one(b"1", b"x") | {"LETTERCANARY91c": 1}]}, 422, Code.UNKNOWN_FIELD),
+        ({"messages": [{"body": "AAAA"}]}, 422, Code.MISSING_FIELD),
+        ({}, 422, Code.MISSING_FIELD),
+        ({"messages": [one(b"1", bytes(MAX_BODY + 1))]}, 413, Code.TOO_LARGE),
+        ({"messages": [one(b"1", b"x")], "state_counter": -1}, 422, Code.WRONG_TYPE),
+        (b" " * (MAX_REQUEST + 1), 413, Code.TOO_LARGE),
+    ],
+)
+async def test_what_is_wrong_is_refused_whole(http: Http, body: Any, status: int, code: str) -> None:
+    before = await http.stage.world.count("message")
+    answer = await http.post(body)
+    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+    assert CANARY.decode() not in answer.text
+    assert await http.stage.world.count("message") == before
+    assert http.answers == [("sendGroupMessages", status)]
+
+
+@pytest.mark.parametrize(
+    ("how", "status"),
+    [
+        ({"path": "/v1/groups/grp_00000000000000000000000000000000/messages"}, 200),
+        ({"path": "/v1/groups/LETTERCANARY91c/messages"}, 404),
+        ({"path": "/v1/groups/messages"}, 404),
+        ({"headers": {"content-type": "text/plain"}}, 415),
+        ({"headers": {"authorization": "Bearer LETTERCANARY91c"}}, 401),
+    ],
+)
+async def test_elsewhere_or_otherwise(http: Http, how: dict[str, Any], status: int) -> None:
+    answer = await http.post({"messages": [one(b"1", http.stage.sealed())]}, **how)
+    assert answer.status_code == status
+    if status == 200:
+        assert answer.json()["results"][0]["code"] == "not_found"
+    assert CANARY.decode() not in answer.text
+
+
+async def test_the_bare_handler_takes_no_query_either(http: Http) -> None:
+    answer = await http.post({"messages": [one(b"1", http.stage.sealed())]}, path=http.path + "?LETTERCANARY91c=1")
+    assert (answer.status_code, answer.json()["code"]) == (422, Code.BAD_PARAMETER)
+
+
+async def test_a_session_that_ends_while_the_body_comes_in_sends_nothing(http: Http) -> None:
+    content = json.dumps({"messages": [one(b"1", http.stage.sealed())]}).encode()
+
+    async def slowly() -> AsyncGenerator[bytes]:
+        yield content[:10]
+        http.stage.world.directory.end_device(http.stage.phones[0].mailbox)
+        await asyncio.sleep(0)
+        yield content[10:]
+
+    before = await http.stage.world.count("message")
+    answer = await http.post(slowly())
+    assert answer.status_code == 401
+    assert await http.stage.world.count("message") == before
+
+
+async def test_a_full_writer_is_503(http: Http, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> Any:
+        raise StorageError(StorageReason.OVERLOADED)
+
+    body = {"messages": [one(b"1", http.stage.sealed())]}
+    with monkeypatch.context() as patch:
+        patch.setattr(http.stage.world.committer, "submit", full)
+        answer = await http.post(body)
+    assert (answer.status_code, answer.json()["code"]) == (503, Code.OVERLOADED)
+    assert answer.headers["retry-after"] == "1"
+    again = await http.post(body)
+    assert again.json()["results"][0]["status"] == "accepted"
+
+
+async def test_a_caller_who_hangs_up_gets_nothing_and_breaks_nothing(http: Http) -> None:
+    sent: list[Any] = []
+    messages = iter([{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}])
+
+    async def receive() -> Any:
+        return next(messages)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": "POST", "path": http.path, "query_string": b"",
+        "headers": [(b"authorization", f"Bearer {http.stage.tokens[0]}".encode()), (b"content-type", b"application/json")],
+    }  # fmt: skip
+    await http.face(scope, receive, send)
+    assert sent == []
