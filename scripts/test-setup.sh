@@ -3,6 +3,7 @@
 set -euo pipefail
 missing=()
 command -v strace >/dev/null || missing+=(strace)
+command -v curl >/dev/null || missing+=(curl)
 command -v go >/dev/null || missing+=(golang-go)
 [ ${#missing[@]} = 0 ] && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then

@@ -28,11 +28,17 @@ def vectors() -> Path:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """In CI a skip for want of vectors is a failure wherever the vectors exist."""
-    if not os.environ.get("LETTERLOCK_CI") or not vectors_dir().is_dir():
-        return
+    """In CI, a claim of the requirements' matrix that this run did not show fails it; so does a skip for want of
+    vectors wherever the vectors exist."""
+    from tests.docs.matrix import finish
+
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is None:
+    missing = finish(session)
+    if missing and reporter is not None:
+        reporter.write_line("docs/requirements.md claims what this run did not show:")
+        for line in missing:
+            reporter.write_line("  " + line)
+    if not os.environ.get("LETTERLOCK_CI") or not vectors_dir().is_dir() or reporter is None:
         return
-    if any("NEEDS VECTORS" in str(report.longrepr) for report in reporter.stats.get("skipped", [])):
+    if missing or any("NEEDS VECTORS" in str(report.longrepr) for report in reporter.stats.get("skipped", [])):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
