@@ -18,6 +18,11 @@ from letterlock.storage.columns import FILES
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with running(tmp_path_factory.mktemp("gateway")) as started:
         until_signed(started.folder)
+        # Something that waits, for the checks to look at: a notice, while there is no way to send one.
+        secret = (started.folder / "api-key").read_text().strip()
+        notice = {"to": "+491701234567", "text": "Your table is ready", "traffic": "notification"}
+        answer = httpx.post(f"{started.url}/v1/messages", json=notice, headers={"Authorization": f"Bearer {secret}"})
+        assert answer.status_code == 202
         yield started
 
 
