@@ -11,7 +11,6 @@ import msgspec
 import pytest
 import structlog
 from tests.http.served import CANARY, Served, served
-
 from tests.relay.world import Person
 
 from letterlock.faces.http.problems import Code, field_names, of_validation
@@ -52,7 +51,7 @@ def filled(route: Route, with_: str | None = None) -> str:
 
 
 def somebody(route: Route) -> str | None:
-    return None if route.access is Access.PUBLIC else sorted(RIGHT[route.access])[0]
+    return None if route.access is Access.PUBLIC else min(RIGHT[route.access])
 
 
 def is_problem(answer: httpx.Response, status: int, *codes: str) -> dict[str, Any]:
