@@ -42,7 +42,7 @@ from letterlock.storage.sqlite.reader import Readers
 from letterlock.storage.sqlite.registry import handlers
 from letterlock.storage.sqlite.relay_reads import RelayReads
 from letterlock.storage.sqlite.tenant_ops import all_tenants, live_api_keys
-from letterlock.storage.tenant_commands import PolicyLoaded
+from letterlock.storage.tenant_commands import PolicyLoaded, TenantRow
 from letterlock.transports.registry import CAPABILITIES
 from letterlock.watch.metrics import Metrics
 from letterlock.wire.tlog.commitments import Digest
@@ -64,6 +64,7 @@ class Gateway:
 
     face: HttpFace
     tenants: Tenants
+    policies: Policies
     committer: GroupCommitter
     heads: HeadSigner
     maintenance: Maintenance
@@ -112,15 +113,16 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
     metrics.watch_queue(lambda: committer.depth)
     committer.on_commit(metrics.ledger_size.set)
 
-    policies = await _policies(settings, committer, clock)
+    # The first thing of all: a store that is behind a signed head must not grow by a single entry.
+    ledger = LedgerStoreBridge(readers, committer, loop)
+    heads = _heads(settings, folder, keys, ledger)
+    await loop.run_in_executor(None, heads.start)
+    policies = await _policies(settings, committer, clock, readers.read_now(all_tenants))
     tenants = Tenants(committer, clock, readers.read_now(all_tenants), readers.read_now(live_api_keys))
     await _first_tenant(tenants, settings, folder)
     build = Digest(sha256(f"letterlock {__version__}".encode()).digest())
     await committer.run(RecordEvent(GatewayStarted(ts=clock.now_ms(), build=build, schema=1, resumed=0)))
 
-    ledger = LedgerStoreBridge(readers, committer, loop)
-    heads = _heads(settings, folder, keys, ledger)
-    await loop.run_in_executor(None, heads.start)
     purger = Purger(committer, clock)
     maintenance = Maintenance(
         purger,
@@ -180,7 +182,7 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
     opened.start()
     maintenance.start()
     closers.append(maintenance.stop)
-    return Gateway(face, tenants, committer, heads, maintenance, purger, closers)
+    return Gateway(face, tenants, policies, committer, heads, maintenance, purger, closers)
 
 
 def _heads(settings: Settings, folder: Path, keys: Keys, ledger: LedgerStoreBridge) -> HeadSigner:
@@ -191,12 +193,19 @@ def _heads(settings: Settings, folder: Path, keys: Keys, ledger: LedgerStoreBrid
     return HeadSigner(ledger, signer, FileHeadKeeper(head_file))
 
 
-async def _policies(settings: Settings, committer: GroupCommitter, clock: SystemClock) -> Policies:
+async def _policies(
+    settings: Settings, committer: GroupCommitter, clock: SystemClock, tenants: list[TenantRow]
+) -> Policies:
+    """Proves the policy of the settings, and the profiles of tenants that have another; each is recorded."""
     file = settings.policy.file
-    source = Path(file).read_text() if file else profile_source(settings.policy.profile)
-    proven = prove(source, CAPABILITIES)
-    version: int = await committer.run(PolicyLoaded(proven.hash, sum(1 for _ in proven.table()), clock.now_ms()))
-    return Policies(proven, {}, version)
+    default = prove(Path(file).read_text() if file else profile_source(settings.policy.profile), CAPABILITIES)
+    others = {row.profile for row in tenants} - {settings.policy.profile}
+    proven = {profile: prove(profile_source(profile), CAPABILITIES) for profile in sorted(others)}
+    version = 0
+    for one in (*proven.values(), default):
+        version = await committer.run(PolicyLoaded(one.hash, sum(1 for _ in one.table()), clock.now_ms()))
+    by_tenant = {row.no: proven[row.profile] for row in tenants if row.profile in proven}
+    return Policies(default, by_tenant, version)
 
 
 async def _first_tenant(tenants: Tenants, settings: Settings, folder: Path) -> None:
