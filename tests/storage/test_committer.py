@@ -242,3 +242,20 @@ async def test_a_truncation_that_a_reader_holds_up_is_made_up_for(tmp_path: Path
         await committer.run(message())
         await committer.run(message())
         assert canary not in log.read_bytes() + (tmp_path / DATABASE).read_bytes()
+
+
+async def test_a_writer_that_ends_leaves_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with writing(tmp_path, shut=True) as (committer, core):
+
+        def broken(_: StoreCore) -> int:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(StoreCore, "wal_bytes", property(broken))
+        futures = [committer.submit([message()]) for _ in range(3)]
+        core.gate.set()
+        outcomes = await asyncio.wait_for(asyncio.gather(*futures, return_exceptions=True), 10)
+        assert all(isinstance(outcome, list | StorageError) for outcome in outcomes)
+        committer._thread.join(10)
+        with pytest.raises(StorageError) as caught:
+            committer.submit([message()])
+        assert caught.value.reason is StorageReason.CLOSED

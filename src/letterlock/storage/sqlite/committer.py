@@ -129,13 +129,31 @@ class GroupCommitter:
         self._core.close()
 
     def _run(self) -> None:
+        try:
+            self._serve()
+        except Exception as error:  # noqa: BLE001 - without its writer the store takes nothing, and says so
+            _log.critical("writer_ended", error_type=type(error).__name__)
+            self._closing = True
+            left = list(self._queue)
+            self._queue.clear()
+            if left and not self._loop.is_closed():
+                closed = StorageError(StorageReason.CLOSED)
+                self._loop.call_soon_threadsafe(self._settle, left, closed, self._core.tree_size)
+
+    def _serve(self) -> None:
         while True:
             self._wake.wait()
             self._wake.clear()
             while self._queue:
                 if self.busy and not self._closing:
                     time.sleep(GATHER_S)
-                self._write(self._take())
+                batch = self._take()
+                try:
+                    self._write(batch)
+                except BaseException:
+                    # Those that have their outcomes already are left alone.
+                    self._queue.extendleft(reversed(batch))
+                    raise
             if self._closing and not self._queue:
                 return
 
@@ -191,7 +209,7 @@ class GroupCommitter:
                 held[tenant] -= amount
                 if not held[tenant]:
                     del held[tenant]
-            if not future.cancelled():
+            if not future.done():
                 if isinstance(outcomes, StorageError):
                     future.set_exception(outcomes)
                 else:

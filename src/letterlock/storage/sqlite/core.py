@@ -14,7 +14,7 @@ from letterlock.model.errors import LetterlockError
 from letterlock.storage.commands import AcceptSealed, Ack
 from letterlock.storage.errors import CommitRefused, StorageError, StorageReason
 from letterlock.storage.sqlite import state as writer_state
-from letterlock.storage.sqlite.connection import open_writer, storage_errors
+from letterlock.storage.sqlite.connection import DATABASE, open_writer, storage_errors
 from letterlock.storage.sqlite.hot import HotBatch
 from letterlock.storage.sqlite.ledger_rows import grow
 from letterlock.storage.sqlite.transaction import Transaction
@@ -44,6 +44,7 @@ class StoreCore:
         self, folder: Path, handlers: dict[type, Handler], clock: Clock, *, purge_after_ms: int = 600_000
     ) -> None:
         self._db = open_writer(folder)
+        self._log_file = folder / f"{DATABASE}-wal"
         self._handlers = handlers
         self._clock = clock
         self.purge_after_ms = purge_after_ms
@@ -64,7 +65,7 @@ class StoreCore:
     def wal_bytes(self) -> int:
         """Size of the write-ahead log."""
         try:
-            return Path(self._db.filename_wal).stat().st_size
+            return self._log_file.stat().st_size
         except OSError:
             return 0
 
