@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -72,11 +73,25 @@ class Gateway:
     _closers: list[Callable[[], Awaitable[None] | None]]
 
     async def close(self) -> None:
-        """Ends everything in the reverse order of its making; what was accepted is durable."""
-        for closer in reversed(self._closers):
+        """Ends everything in the reverse order of its making; what was accepted is durable.
+
+        Raises:
+            Exception: the first that a part raised; the others are ended all the same.
+        """
+        await _close_all(self._closers)
+
+
+async def _close_all(closers: list[Callable[[], Awaitable[None] | None]]) -> None:
+    first: Exception | None = None
+    for closer in reversed(closers):
+        try:
             pending = closer()
             if pending is not None:
                 await pending
+        except Exception as error:  # noqa: BLE001 - the store's lock must be let go whatever fails before it
+            first = first or error
+    if first is not None:
+        raise first
 
 
 async def open_gateway(settings: Settings) -> Gateway:
@@ -89,10 +104,8 @@ async def open_gateway(settings: Settings) -> Gateway:
     try:
         return await _open(settings, closers)
     except BaseException:
-        for closer in reversed(closers):
-            pending = closer()
-            if pending is not None:
-                await pending
+        with suppress(Exception):
+            await _close_all(closers)
         raise
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 from letterlock.model.clock import Clock
 from letterlock.storage.commands import Ack, Acked
-from letterlock.storage.errors import StorageError
+from letterlock.storage.errors import StorageError, StorageReason
 
 COLLECT_S: Final = 0.05
 """How long acknowledgements are collected: nobody notices, and a busy relay commits twenty times a second at most."""
@@ -67,16 +67,25 @@ class AckCollector:
         commands = [Ack(one.tenant, mailbox, one.applied, now) for mailbox, one in wanted.items()]
         try:
             future = self._committer.submit(commands)
-        except StorageError:
+        except StorageError as error:
+            if error.reason is StorageReason.CLOSED:
+                return
             # The writer takes nothing now: they are tried again together with what comes next.
             for mailbox, one in wanted.items():
                 self.want(one.tenant, mailbox, one.applied, one.done)
             return
-        future.add_done_callback(lambda done: self._settle(list(wanted.values()), done))
+        future.add_done_callback(lambda done: self._settle(wanted, done))
 
-    def _settle(self, wanted: list[_Wanted], done: "asyncio.Future[list[Any]]") -> None:
-        if done.cancelled() or done.exception() is not None:
+    def _settle(self, wanted: dict[int, _Wanted], done: "asyncio.Future[list[Any]]") -> None:
+        if done.cancelled():
             return
-        for one, outcome in zip(wanted, done.result(), strict=True):
+        failure = done.exception()
+        if failure is not None:
+            if isinstance(failure, StorageError) and failure.reason is not StorageReason.CLOSED:
+                # Nothing was written: a full disk, say. An idle device says it only once, so it is kept for it.
+                for mailbox, one in wanted.items():
+                    self.want(one.tenant, mailbox, one.applied, one.done)
+            return
+        for one, outcome in zip(wanted.values(), done.result(), strict=True):
             if isinstance(outcome, Acked):
                 one.done(one.applied, outcome.count)

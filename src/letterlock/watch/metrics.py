@@ -4,13 +4,10 @@ Children of labelled metrics are made once, because finding one costs more than 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from letterlock.wire.stream import ResultStatus
-
-COMMIT_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
 
 class Metrics:
@@ -46,9 +43,6 @@ class Metrics:
             "Attempts to send with less protection, by what became of them.",
             ("outcome", "cause"),
             registry=self.registry,
-        )
-        self.commit_seconds = Histogram(
-            "letterlock_commit_seconds", "Duration of group commits.", buckets=COMMIT_BUCKETS, registry=self.registry
         )
 
     def connected(self, change: int) -> None:
