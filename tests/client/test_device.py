@@ -12,7 +12,8 @@ from tests.client.fake_relay import FakeRelay, Group, b64, raw
 
 from letterlock.assurance.device_list import sign_list, successor
 from letterlock.client import events
-from letterlock.client.device import Device, Enrolment, new_identity, prepare, register_account
+from letterlock.client.device import Device
+from letterlock.client.enrolment import Enrolment, new_identity, prepare, register_account
 from letterlock.client.errors import (
     DeviceError,
     DeviceReason,
@@ -50,10 +51,10 @@ class Phone:
     def kill(self) -> None:
         """What is in memory is lost; the file stays as it is."""
         self.device.engine.close()
-        db = self.device._store._db
+        db = self.device._state.store._db
         assert db is not None
         db.close()
-        self.device._store._db = None
+        self.device._state.store._db = None
 
     async def enrol(self) -> Device:
         seed, public = new_identity()
@@ -163,7 +164,7 @@ async def test_three_accounts_and_a_removal(world: World) -> None:
 async def test_a_second_device_of_the_account_is_linked_by_a_new_list(world: World) -> None:
     alice, bob, ref = await world.pair()
     tablet = world.phone()
-    mine = bob.device._keys
+    mine = bob.device._state.keys
     tablet.fill(Enrolment(mine.account_id, mine.tenant_id, mine.environment, mine.audience), b"")
     other = tablet.start()
     shown = await bob.device.publish_list([other.entry])
@@ -198,10 +199,10 @@ async def test_a_removed_device_is_no_sender_any_more(world: World) -> None:
     assert alice.device.directory.version(bob.device.account) == 2
     held = alice.device.directory.head(bob.device.account)
     assert held is not None
-    identity = bob.device._keys.identity_key()
+    identity = bob.device._state.keys.identity_key()
     assert identity is not None
     without = successor(held, 1, [])
-    signed = sign_list(without, bob.device._keys.tenant_id, bob.device._keys.environment, identity).encode()
+    signed = sign_list(without, bob.device._state.keys.tenant_id, bob.device._state.keys.environment, identity).encode()
     alice.device.directory.learn(bob.device.account, [signed])
     await bob.device.send(ref, b"no longer listed")
     await bob.device.flush()
@@ -265,7 +266,7 @@ async def test_redelivered_items_are_skipped(world: World) -> None:
         Item.of_mailbox(MailboxItem(i["sequence"], i["kind"], i["group"], i["message_id"], 1, raw(i["body"])))
         for i in items
     ]
-    await bob.device._take_items(old)
+    await bob.device._receiving.take_items(old)
     assert bob.device.cursor() == cursor
     assert contents(await take(bob.device)) == [b"hello"]
 
@@ -291,7 +292,7 @@ async def test_a_lost_race_is_proposed_again(world: World) -> None:
     await carol.enrol()
 
     raced: list[bool] = []
-    original = alice.device._submit
+    original = alice.device._commits.submit
 
     async def late(ref: GroupRef) -> int:
         if not raced:
@@ -299,7 +300,7 @@ async def test_a_lost_race_is_proposed_again(world: World) -> None:
             await bob.device.refresh_keys(ref)
         return await original(ref)
 
-    alice.device._submit = late  # type: ignore[method-assign]
+    alice.device._commits.submit = late  # type: ignore[method-assign]
     assert await alice.device.add_account(ref, carol.device.account) == 4
     await carol.device.sync()
     await bob.device.sync()
@@ -321,7 +322,7 @@ async def test_too_old_messages_are_sealed_again(world: World) -> None:
 
 async def test_a_store_that_fails_leaves_memory_as_it_was(world: World) -> None:
     alice, bob, ref = await world.pair()
-    db = alice.device._store._db
+    db = alice.device._state.store._db
     assert db is not None
     db.pragma("max_page_count", db.pragma("page_count"))
     with pytest.raises(Exception, match="disk full"):
@@ -435,7 +436,7 @@ async def test_an_external_commit_never_reaches_the_engine(world: World) -> None
             called.append(message)
             return original(message)
 
-    bob.device._engine = Watched(bob.device._engine)
+    bob.device._state.engine = Watched(bob.device._state.engine)
     world.relay.boxes[str(bob.device.device)].put("commit", str(ref), external)
     await bob.device.sync()
     assert await take(bob.device) == [events.Finding(ref.value, "commit", "external_commit", stopped=True)]

@@ -14,7 +14,8 @@ from typing import Final
 import httpx
 
 from letterlock.client import events
-from letterlock.client.device import Device, new_identity, prepare, register_account
+from letterlock.client.device import Device
+from letterlock.client.enrolment import new_identity, prepare, register_account
 from letterlock.client.relay import RelayCalls
 from letterlock.client.sealing import ClientKey
 from letterlock.client.store import DeviceStore

@@ -12,7 +12,8 @@ import httpx
 
 from letterlock.assurance.device_list import first, sign_list
 from letterlock.client import events
-from letterlock.client.device import Device, new_identity, prepare, register_account
+from letterlock.client.device import Device
+from letterlock.client.enrolment import new_identity, prepare, register_account
 from letterlock.client.relay import ListAnswer, RelayCalls
 from letterlock.client.sealing import ClientKey
 from letterlock.client.store import DeviceStore

@@ -1,0 +1,194 @@
+"""Groups and their commits: proposed, stored, offered to the relay, and only then counted.
+
+A commit that is under way survives a crash: its bundle is stored before it leaves, and :meth:`Commits.settle` offers
+the very same one again.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Final, final
+
+import msgspec
+
+from letterlock.client import events
+from letterlock.client.engine import CommitBundle
+from letterlock.client.enrolment import Accounts
+from letterlock.client.errors import DeviceError, DeviceReason, GateError, GateReason, RelayError, RelayReason
+from letterlock.client.groups import GROUPS, PENDING, GroupRecord, PendingCommit, chain_next, chain_start
+from letterlock.client.receiving import Receiving
+from letterlock.client.relay import CommitAnswer, GroupAnswer
+from letterlock.client.session import Session
+from letterlock.client.state import DeviceState
+from letterlock.model.ids import AccountId, DeviceId, GroupRef
+from letterlock.wire.preimage import PublicKey
+
+MAX_RACES: Final = 3
+"""Times a lost commit is proposed anew before the caller hears of it."""
+
+_FINAL: Final = frozenset(
+    {
+        RelayReason.WRONG_EPOCH,
+        RelayReason.REFUSED,
+        RelayReason.FORBIDDEN,
+        RelayReason.NOT_FOUND,
+        RelayReason.CONFLICT,
+    }
+)
+"""Answers after which a pending commit will never be accepted."""
+
+
+@final
+class Commits:
+    """Makes groups and changes them."""
+
+    def __init__(self, state: DeviceState, session: Session, accounts: Accounts, receiving: Receiving) -> None:
+        self._state: Final = state
+        self._session: Final = session
+        self._accounts: Final = accounts
+        self._receiving: Final = receiving
+
+    async def create_group(self) -> GroupRef:
+        """Makes a group with this device alone."""
+        relay = await self._session.relay()
+        async with self._state.lock:
+            group_id = os.urandom(16)
+            epoch = self._state.engine.create(group_id)
+            self._state.persist()
+            answer = await relay.call("POST", "/v1/groups", GroupAnswer, {"group_id": group_id, "epoch": epoch})
+            try:
+                ref = GroupRef.parse(answer.group)
+            except ValueError:
+                raise RelayError(RelayReason.BAD_ANSWER) from None
+            self._state.remember(GroupRecord(ref.value, group_id, chain_start(group_id, epoch)))
+            return ref
+
+    async def add_account(self, ref: GroupRef, account: AccountId, identity_key: PublicKey | None) -> int:
+        """See :meth:`letterlock.client.device.Device.add_account`."""
+        packages = await self._accounts.claim(account, identity_key)
+        present = self._state.leaf_keys(ref)
+        adds = {
+            device: package
+            for device, package in packages.items()
+            if self._state.leaf_of(account, device) not in present
+        }
+        return await self.race(
+            ref,
+            lambda group_id: self._state.engine.add(group_id, list(adds.values())),
+            adds=[str(device) for device in adds],
+        )
+
+    async def remove_device(self, ref: GroupRef, device: DeviceId) -> int:
+        """Removes one member device; returns the epoch."""
+
+        def propose(group_id: bytes) -> CommitBundle:
+            for member in self._state.engine.roster(group_id):
+                owner = self._state.directory.of_leaf(member.identity)
+                if owner is not None and owner[1].device == device:
+                    return self._state.engine.remove(group_id, [member.leaf])
+            raise GateError(GateReason.UNKNOWN_DEVICE, device=device)
+
+        return await self.race(ref, propose, removes=[str(device)])
+
+    async def refresh_keys(self, ref: GroupRef) -> int:
+        """A commit that only gives this device fresh keys; returns the epoch."""
+
+        def propose(group_id: bytes) -> CommitBundle:
+            # Looked up each time: a roll-back between two attempts makes another engine.
+            return self._state.engine.update(group_id)
+
+        return await self.race(ref, propose)
+
+    async def race(
+        self,
+        ref: GroupRef,
+        propose: Callable[[bytes], CommitBundle],
+        adds: Sequence[str] = (),
+        removes: Sequence[str] = (),
+    ) -> int:
+        """Proposes until a commit wins, at most :data:`MAX_RACES` times."""
+        for attempt in range(1, MAX_RACES + 1):
+            async with self._state.lock:
+                record = self._state.live(ref)
+                bundle = propose(record.group_id)
+                pending = PendingCommit(
+                    ref.value,
+                    bundle.base_epoch,
+                    bundle.commit,
+                    list(bundle.welcomes),
+                    bundle.group_info,
+                    bundle.pending_state,
+                    list(adds),
+                    list(removes),
+                    os.urandom(16),
+                )
+                self._state.persist(put=((PENDING, ref.value, msgspec.msgpack.encode(pending)),))
+                try:
+                    return await self.submit(ref)
+                except DeviceError as error:
+                    if error.reason is not DeviceReason.LOST_RACE or attempt == MAX_RACES:
+                        raise
+            await self.settle()
+            await self._receiving.sync()
+        raise DeviceError(DeviceReason.LOST_RACE)
+
+    async def settle(self) -> None:
+        """Learns the fate of commits that were under way when the device last stopped."""
+        for ref in [GroupRef(name) for name in self._state.store.entries(PENDING)]:
+            async with self._state.lock:
+                try:
+                    await self.submit(ref)
+                except DeviceError as error:
+                    if error.reason is not DeviceReason.LOST_RACE:
+                        raise
+
+    async def submit(self, ref: GroupRef) -> int:
+        """Sends the stored pending commit; confirms or discards it. Unreachable leaves it pending."""
+        state = self._state
+        data = state.store.get(PENDING, ref.value)
+        if data is None:
+            raise DeviceError(DeviceReason.LOST_RACE)
+        pending = msgspec.msgpack.decode(data, type=PendingCommit)
+        record = state.group(ref)
+        relay = await self._session.relay()
+        gone = ((PENDING, ref.value),)
+        body = _bundle(pending, record, state.store.state_counter)
+        try:
+            answer = await relay.call("POST", f"/v1/groups/{ref}/commits", CommitAnswer, body)
+        except RelayError as error:
+            if error.reason not in _FINAL:
+                raise
+            state.engine.discard(record.group_id)
+            state.persist(gone=gone)
+            if error.reason is RelayReason.WRONG_EPOCH:
+                raise DeviceError(DeviceReason.LOST_RACE) from None
+            raise
+        chain = chain_next(record.chain, pending.base_epoch, pending.commit)
+        if not record.chain:
+            # Welcomed devices hold no head yet: the first one they are told is what later ones must follow.
+            chain = answer.chain
+        stopped = "" if answer.chain == chain else "log_forked"
+        inbox = (events.encode(events.Finding(ref.value, "commit", stopped, stopped=True)),) if stopped else ()
+        state.engine.confirm(record.group_id)
+        after = GroupRecord(record.ref, record.group_id, chain, stopped)
+        state.persist(put=((GROUPS, ref.value, msgspec.msgpack.encode(after)),), gone=gone, inbox=inbox)
+        state.groups[ref.value] = after
+        return answer.epoch
+
+
+def _bundle(pending: PendingCommit, record: GroupRecord, state_counter: int) -> dict[str, object]:
+    # One welcome for each added device, in order; engines that make one for all repeat it.
+    welcomes = [
+        {"recipients": [device], "welcome": welcome}
+        for device, welcome in zip(pending.adds, pending.welcomes, strict=True)
+    ]
+    return {
+        "group_id": record.group_id,
+        "base_epoch": pending.base_epoch,
+        "commit": pending.commit,
+        "welcomes": welcomes,
+        "group_info": pending.group_info,
+        "adds": pending.adds,
+        "removes": pending.removes,
+        "idempotency_key": pending.idempotency_key,
+        "state_counter": state_counter,
+    }

@@ -1,0 +1,98 @@
+"""The mailbox: fetched or delivered, taken as one durable step, and only then acknowledged."""
+
+from collections.abc import Sequence
+from typing import Final, final
+
+from letterlock.client.enrolment import Accounts
+from letterlock.client.errors import RelayError, RelayReason
+from letterlock.client.inbound import Inbound, Item
+from letterlock.client.relay import AckAnswer, CommitsAnswer, GroupView, MailboxAnswer
+from letterlock.client.sending import Outgoings
+from letterlock.client.session import Session
+from letterlock.client.state import DeviceState
+from letterlock.model.ids import AccountId, GroupRef
+from letterlock.wire import stream
+
+MAILBOX_PAGE: Final = 100
+
+
+@final
+class Receiving:
+    """Takes the mailbox of one device."""
+
+    def __init__(self, state: DeviceState, session: Session, accounts: Accounts, outgoings: Outgoings) -> None:
+        self._state: Final = state
+        self._session: Final = session
+        self._accounts: Final = accounts
+        self._outgoings: Final = outgoings
+
+    async def sync(self) -> int:
+        """Fetches the mailbox over HTTP until it is empty; returns how many items were taken."""
+        relay = await self._session.relay()
+        store = self._state.store
+        path = f"/v1/devices/{self._state.keys.device_id}/mailbox"
+        taken = 0
+        while True:
+            query = f"?after={store.cursor}&limit={MAILBOX_PAGE}"
+            page = (await relay.call("GET", path + query, MailboxAnswer)).items
+            if not page:
+                return taken
+            items = [Item.of_mailbox(entry) for entry in page]
+            await self.take_items(items)
+            taken += len(items)
+            through = {"through": store.cursor, "state_counter": store.state_counter}
+            await relay.call("POST", f"{path}/ack", AckAnswer, through)
+
+    async def delivered(self, first_seq: int, items: Sequence[stream.Delivery]) -> list[Item]:
+        """What a run on the stream holds, with the bodies that did not fit a frame fetched."""
+        run: list[Item] = []
+        for offset, delivery in enumerate(items):
+            body = delivery.body or await self._large_body(first_seq + offset)
+            run.append(Item(first_seq + offset, delivery.kind, delivery.group_ref, delivery.accepted_ms, body))
+        return run
+
+    async def take_items(self, items: Sequence[Item]) -> None:
+        """Takes a run; the state is durable when it returns."""
+        state = self._state
+        async with state.lock:
+            inbound = Inbound(
+                state.engine,
+                state.directory,
+                state.store,
+                state.keys,
+                dict(state.groups),
+                self._hints,
+                self._outgoings.sealed,
+            )
+            try:
+                change = await inbound.take(items)
+            except BaseException:
+                state.roll_back()
+                raise
+            state.persist(put=change.put, outbox=change.outbox, inbox=change.inbox, cursor=change.cursor)
+            state.groups = inbound.groups
+        if change.outbox:
+            state.wake()
+
+    async def _hints(self, ref: GroupRef, from_epoch: int | None) -> None:
+        """Fetches and verifies the lists of accounts that the relay names; what it says is only where to look."""
+        relay = await self._session.relay()
+        if from_epoch is None:
+            hints = (await relay.call("GET", f"/v1/groups/{ref}", GroupView)).members
+        else:
+            path = f"/v1/groups/{ref}/commits?from_epoch={from_epoch}"
+            hints = [hint for entry in (await relay.call("GET", path, CommitsAnswer)).commits for hint in entry.adds]
+        for account in dict.fromkeys(hint.account_id for hint in hints):
+            try:
+                await self._accounts.learn(AccountId.parse(account))
+            except ValueError:
+                raise RelayError(RelayReason.BAD_ANSWER) from None
+
+    async def _large_body(self, sequence: int) -> bytes:
+        """A body that does not fit a frame."""
+        relay = await self._session.relay()
+        path = f"/v1/devices/{self._state.keys.device_id}/mailbox?after={sequence - 1}&limit=1"
+        items = (await relay.call("GET", path, MailboxAnswer)).items
+        if len(items) != 1 or items[0].sequence != sequence:
+            raise RelayError(RelayReason.BAD_ANSWER)
+        return items[0].body

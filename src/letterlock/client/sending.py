@@ -1,0 +1,149 @@
+"""Messages on their way out: envelope, MLS, outbox, and what the relay answers."""
+
+import os
+from collections.abc import Sequence
+from typing import Final, final
+
+import msgspec
+
+from letterlock.client import envelope as envelopes
+from letterlock.client import events
+from letterlock.client.errors import DeviceError, DeviceReason, EngineError, RelayError, RelayReason
+from letterlock.client.groups import GroupRecord, Outgoing
+from letterlock.client.relay import SendAnswer
+from letterlock.client.session import Session
+from letterlock.client.state import DeviceState
+from letterlock.client.transport import Sending
+from letterlock.model.ids import DeviceId, GroupRef, MessageId
+from letterlock.wire import stream
+
+_HTTP_RESULTS: Final = {
+    "accepted": stream.ResultStatus.ACCEPTED,
+    "duplicate": stream.ResultStatus.DUPLICATE,
+    "quarantined": stream.ResultStatus.QUARANTINED,
+    "not_found": stream.ResultStatus.UNKNOWN_TARGET,
+    "epoch_too_old": stream.ResultStatus.EPOCH_TOO_OLD,
+    "epoch_ahead": stream.ResultStatus.WRONG_EPOCH,
+    "not_a_member": stream.ResultStatus.NOT_ALLOWED,
+    "client_message_conflict": stream.ResultStatus.CONFLICT,
+    "too_large": stream.ResultStatus.TOO_LARGE,
+    "wrong_group": stream.ResultStatus.UNKNOWN_TARGET,
+    "bad_body": stream.ResultStatus.QUARANTINED,
+}
+_ARRIVED: Final = frozenset({stream.ResultStatus.ACCEPTED, stream.ResultStatus.DUPLICATE})
+
+
+@final
+class Outgoings:
+    """Seals, stores and sends. Nothing leaves before the state that encrypted it is durable."""
+
+    def __init__(self, state: DeviceState, session: Session) -> None:
+        self._state: Final = state
+        self._session: Final = session
+
+    def sealed(self, record: GroupRecord, kind: envelopes.EnvelopeKind, message: MessageId, content: bytes) -> Outgoing:
+        """Envelope and MLS; the caller persists it before it leaves."""
+        mine = self._state.keys
+        head = self._state.directory.head(mine.account_id)
+        if head is None:
+            raise DeviceError(DeviceReason.NOT_ENROLLED)
+        plain = envelopes.Envelope(
+            kind,
+            mine.account_id,
+            mine.device_id,
+            head.version,
+            head.digest(),
+            record.group_id,
+            self._state.engine.epoch(record.group_id),
+            message,
+            content,
+        )
+        signed = envelopes.seal(plain, mine.tenant_id, mine.environment, mine.envelope_key())
+        body = self._state.engine.encrypt(record.group_id, signed)
+        return Outgoing(record.ref, os.urandom(16), body, int(kind), message.value, content)
+
+    async def send(self, ref: GroupRef, content: bytes) -> MessageId:
+        """See :meth:`letterlock.client.device.Device.send`."""
+        async with self._state.lock:
+            message = MessageId(os.urandom(16))
+            outgoing = self.sealed(self._state.live(ref), envelopes.EnvelopeKind.CONTENT, message, content)
+            self._state.persist(outbox=(msgspec.msgpack.encode(outgoing),))
+        self._state.wake()
+        return message
+
+    async def mark_read(self, received: events.Received) -> None:
+        """Sends a read receipt."""
+        body = envelopes.ReceiptBody(
+            MessageId(received.message), DeviceId(received.device), envelopes.digest(received.content)
+        )
+        async with self._state.lock:
+            record = self._state.live(GroupRef(received.group))
+            outgoing = self.sealed(record, envelopes.EnvelopeKind.READ, MessageId(os.urandom(16)), body.encode())
+            self._state.persist(outbox=(msgspec.msgpack.encode(outgoing),))
+        self._state.wake()
+
+    async def flush(self) -> int:
+        """Sends the outbox over HTTP; returns how many were accepted."""
+        relay = await self._session.relay()
+        accepted = 0
+        for sending, outgoing in self._outgoing(0, stream.MAX_ITEMS):
+            path = f"/v1/groups/{GroupRef(outgoing.ref)}/messages"
+            message = {"client_message_id": outgoing.message_ref, "body": outgoing.body}
+            body = {"messages": [message], "state_counter": self._state.store.state_counter}
+            answer = await relay.call("POST", path, SendAnswer, body)
+            if len(answer.results) != 1 or answer.results[0].client_message_id != outgoing.message_ref:
+                raise RelayError(RelayReason.BAD_ANSWER)
+            result = answer.results[0]
+            status = _HTTP_RESULTS.get(result.code if result.status == "refused" else result.status)
+            accepted += result.status in {"accepted", "duplicate"}
+            if status is not None:
+                await self.answered([(sending, stream.Result(status, stream.NO_ID, stream.NO_HASH))])
+        return accepted
+
+    def waiting(self, after: int, limit: int) -> list[Sending]:
+        """Outbox entries after a position."""
+        return [sending for sending, _ in self._outgoing(after, limit)]
+
+    async def answered(self, results: Sequence[tuple[Sending, stream.Result]]) -> None:
+        """Takes the relay's answers into the state."""
+        async with self._state.lock:
+            entries = dict(self._state.store.outbox())
+            sent: list[int] = []
+            again: list[bytes] = []
+            findings: list[bytes] = []
+            for sending, result in results:
+                data = entries.get(sending.position)
+                if data is None or result.status is stream.ResultStatus.OVERLOADED:
+                    continue
+                sent.append(sending.position)
+                if result.status in _ARRIVED:
+                    continue
+                outgoing = msgspec.msgpack.decode(data, type=Outgoing)
+                if result.status is stream.ResultStatus.EPOCH_TOO_OLD:
+                    resealed = self._resealed(outgoing)
+                    if resealed is not None:
+                        again.append(msgspec.msgpack.encode(resealed))
+                        continue
+                code = result.status.name.lower()
+                findings.append(events.encode(events.Finding(outgoing.ref, "send", code, stopped=False)))
+            self._state.persist(outbox=tuple(again), sent=tuple(sent), inbox=tuple(findings))
+        if again:
+            self._state.wake()
+
+    def _resealed(self, outgoing: Outgoing) -> Outgoing | None:
+        """The same words under the current epoch, or None when the group is over for this device."""
+        try:
+            record = self._state.live(GroupRef(outgoing.ref))
+            kind = envelopes.EnvelopeKind(outgoing.kind)
+            return self.sealed(record, kind, MessageId(outgoing.message), outgoing.content)
+        except (DeviceError, EngineError):
+            return None
+
+    def _outgoing(self, after: int, limit: int) -> list[tuple[Sending, Outgoing]]:
+        found: list[tuple[Sending, Outgoing]] = []
+        for position, data in self._state.store.outbox():
+            if position > after and len(found) < limit:
+                entry = msgspec.msgpack.decode(data, type=Outgoing)
+                target = stream.Submission(stream.TargetKind.GROUP, entry.ref, entry.message_ref, entry.body)
+                found.append((Sending(position, target), entry))
+        return found

@@ -1,0 +1,128 @@
+"""What one device is at this moment: its store, its keys, its MLS engine and its groups, in step with one another.
+
+Every change is one durable step (:meth:`DeviceState.persist`); when the store refuses it, memory goes back to what is
+durable. ``lock`` is held by whoever changes anything: one coroutine at a time.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, final
+
+import msgspec
+
+from letterlock.client import keys
+from letterlock.client.directory import Directory
+from letterlock.client.engine import MlsEngine
+from letterlock.client.errors import DeviceError, DeviceReason
+from letterlock.client.groups import GROUPS, PENDING, GroupRecord, PendingCommit
+from letterlock.client.store import Change, DeviceStore
+from letterlock.model.clock import Clock
+from letterlock.model.ids import AccountId, DeviceId, GroupRef
+
+EngineFactory = Callable[[bytes, dict[str, bytes]], MlsEngine]
+"""Makes the engine from the leaf seed and the stored parts."""
+
+
+@final
+class DeviceState:
+    """The state of one device, on its store.
+
+    Args:
+        store: what is durable.
+        clock: wall time.
+        make_engine: makes the MLS engine.
+
+    Raises:
+        DeviceError: NOT_ENROLLED: the store holds no keys.
+    """
+
+    def __init__(self, store: DeviceStore, clock: Clock, make_engine: EngineFactory) -> None:
+        held = store.get(keys.PLACE, keys.NAME)
+        if held is None:
+            raise DeviceError(DeviceReason.NOT_ENROLLED)
+        self.store: Final = store
+        self.keys: Final = msgspec.msgpack.decode(held, type=keys.DeviceKeys)
+        self.clock: Final = clock
+        self.lock: Final = asyncio.Lock()
+        self.directory: Final = Directory(store, self.keys.tenant_id, self.keys.environment)
+        self.groups: dict[bytes, GroupRecord] = {}
+        self.wake: Callable[[], None] = lambda: None
+        """Called when the outbox grows."""
+        self._make_engine: Final = make_engine
+        self.engine = make_engine(self.keys.leaf, store.engine_parts())
+        self._resume()
+
+    def group(self, ref: GroupRef) -> GroupRecord:
+        """What is kept of a group.
+
+        Raises:
+            DeviceError: UNKNOWN_GROUP.
+        """
+        record = self.groups.get(ref.value)
+        if record is None:
+            raise DeviceError(DeviceReason.UNKNOWN_GROUP)
+        return record
+
+    def live(self, ref: GroupRef) -> GroupRecord:
+        """The same for a group that is neither stopped nor left.
+
+        Raises:
+            DeviceError: UNKNOWN_GROUP, GROUP_STOPPED.
+        """
+        record = self.group(ref)
+        if record.stopped:
+            raise DeviceError(DeviceReason.GROUP_STOPPED, group=ref)
+        return record
+
+    def leaf_keys(self, ref: GroupRef) -> set[bytes]:
+        """The leaf keys of a group's members now."""
+        return {member.identity for member in self.engine.roster(self.live(ref).group_id)}
+
+    def leaf_of(self, account: AccountId, device: DeviceId) -> bytes:
+        """The leaf key that an account lists for a device; empty when it lists none."""
+        head = self.directory.head(account)
+        entry = head.find(device) if head else None
+        return entry.leaf_key if entry else b""
+
+    def persist(
+        self,
+        *,
+        put: tuple[tuple[str, bytes, bytes], ...] = (),
+        gone: tuple[tuple[str, bytes], ...] = (),
+        outbox: tuple[bytes, ...] = (),
+        sent: tuple[int, ...] = (),
+        inbox: tuple[bytes, ...] = (),
+        cursor: int | None = None,
+    ) -> None:
+        """One durable step with whatever the engine changed. When it fails, memory goes back to what is durable."""
+        changes = self.engine.take_changes()
+        try:
+            self.store.commit(Change(changes, put, gone, outbox, sent, inbox, (), cursor))
+        except BaseException:
+            self.roll_back()
+            raise
+
+    def remember(self, record: GroupRecord) -> None:
+        """Keeps a group's record."""
+        self.persist(put=((GROUPS, record.ref, msgspec.msgpack.encode(record)),))
+        self.groups[record.ref] = record
+
+    def roll_back(self) -> None:
+        """Memory becomes what is durable."""
+        self.engine.close()
+        self.engine = self._make_engine(self.keys.leaf, self.store.engine_parts())
+        self.groups.clear()
+        self._resume()
+
+    def close(self) -> None:
+        """Removes the engine's traces from memory storage and closes the store."""
+        self.engine.close()
+        self.store.close()
+
+    def _resume(self) -> None:
+        for data in self.store.entries(GROUPS).values():
+            record = msgspec.msgpack.decode(data, type=GroupRecord)
+            self.groups[record.ref] = record
+        for data in self.store.entries(PENDING).values():
+            pending = msgspec.msgpack.decode(data, type=PendingCommit)
+            self.engine.resume(self.groups[pending.ref].group_id, pending.pending_state)
