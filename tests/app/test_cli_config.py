@@ -61,6 +61,9 @@ REFUSED_BESIDE_ACCEPTED = [
     ({"server": {"tls_minimum": "1.1"}}, {"server": {"tls_minimum": "1.2"}}, SettingsReason.INVALID),
     ({"server": {"tls_minimum": "1.0"}}, {"server": {"tls_minimum": "1.3"}}, SettingsReason.INVALID),
     ({"mls": {"suites": [0]}}, {"mls": {"suites": [1, 3]}}, SettingsReason.INVALID),
+    ({"mls": {"suites": []}}, {"mls": {"suites": [2]}}, SettingsReason.INVALID),
+    ({"mls": {"suites": [1, 8]}}, {"mls": {"suites": [1, 7]}}, SettingsReason.SUITE_UNKNOWN),
+    ({"mls": {"suites": [61527]}}, {"mls": {"suites": [1, 2, 3, 4, 5, 6, 7]}}, SettingsReason.SUITE_UNKNOWN),
     (
         {"server": {"host": "0.0.0.0"}},
         {"server": {"host": "0.0.0.0", "tls_certificate": "c.pem", "tls_key": "k.pem"}},

@@ -118,7 +118,6 @@ async def test_what_makes_packages_refused_as_a_whole(tmp_path: Path) -> None:
             "broken signature": good[:-1] + bytes([good[-1] ^ 1]),
             "over": over,
             "too large": good + bytes(20_000),
-            "another suite": mls.key_package_message(ann.leaf, 51, suite=3),
         }
         for data in bad.values():
             with pytest.raises(RelayError) as refusal:

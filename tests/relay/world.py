@@ -41,6 +41,7 @@ from letterlock.storage.sqlite.reader import Readers
 from letterlock.storage.sqlite.registry import handlers
 from letterlock.storage.sqlite.relay_ops import relay_handlers
 from letterlock.storage.sqlite.relay_reads import RelayReads
+from letterlock.wire.mls import CipherSuite
 from letterlock.wire.preimage import KeyFamily, Purpose, Scope, SoftwareKey, Suite, context_hash, sign
 from letterlock.wire.tlog.commitments import rule_tag
 from letterlock.wire.tlog.records import accepted_shape
@@ -88,7 +89,8 @@ class Notified:
 class World:
     """All use cases on one store."""
 
-    def __init__(self, folder: Path, clock: ManualClock) -> None:
+    def __init__(self, folder: Path, clock: ManualClock, suites: Iterable[int]) -> None:
+        listed = frozenset(map(CipherSuite, suites))
         self.folder = folder
         self.clock = clock
         core = StoreCore(folder, handlers() | relay_handlers(), clock)
@@ -108,10 +110,11 @@ class World:
         self.sessions = Sessions(
             self.committer, self.reads, self.directory, self.nonces, clock, ENVIRONMENT, AUDIENCE, os.urandom
         )
-        self.packages = KeyPackages(self.committer, ClaimQuota(clock), clock, os.urandom)
+        self.packages = KeyPackages(self.committer, ClaimQuota(clock), clock, os.urandom, listed)
         self.groups = Groups(
-            self.committer, self.reads, self.group_directory, self.keys, self.notified, self.policy, clock, os.urandom
-        )
+            self.committer, self.reads, self.group_directory, self.keys, self.notified, self.policy, clock, os.urandom,
+            listed,
+        )  # fmt: skip
         self.mailboxes = Mailboxes(self.committer, self.reads, self.keys, self.directory, clock)
 
     async def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -126,9 +129,9 @@ class World:
 
 
 @asynccontextmanager
-async def opened(folder: Path, clock: ManualClock | None = None) -> AsyncGenerator[World]:
+async def opened(folder: Path, clock: ManualClock | None = None, suites: Iterable[int] = (1,)) -> AsyncGenerator[World]:
     """The store, with two tenants; opened again, with what it held."""
-    made = World(folder, clock or ManualClock())
+    made = World(folder, clock or ManualClock(), suites)
     try:
         if not await made.count("tenant"):
             made.core._db.execute(  # before the first command, so nobody else writes
@@ -145,7 +148,7 @@ async def opened(folder: Path, clock: ManualClock | None = None) -> AsyncGenerat
 class Phone:
     """One device: its keys and its counter."""
 
-    def __init__(self, name: str, tenant: int = 1) -> None:
+    def __init__(self, name: str, tenant: int = 1, suite: int = 1) -> None:
         seed = hashlib.sha256(name.encode()).digest()
 
         def secret(what: str) -> bytes:
@@ -154,7 +157,8 @@ class Phone:
         self.tenant = tenant
         self.id = DeviceId(secret("id")[:16])
         self.session_key = SoftwareKey(KeyFamily.SESSION, Suite.ED25519, secret("session"))
-        self.leaf = mls.Leaf(secret("leaf"))
+        self.suite = suite
+        self.leaf = mls.SuiteLeaf(secret("leaf"), suite)
         self.entry = Device(
             self.id,
             DeviceKind.NATIVE,
@@ -169,7 +173,7 @@ class Phone:
 
     def package(self) -> bytes:
         self._made += 1
-        return mls.key_package_message(self.leaf, self._made)
+        return mls.key_package_message(self.leaf, self._made, suite=self.suite)
 
     def login(
         self,

@@ -164,8 +164,9 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
         keys.derive(b"message ids"),
     )
     relay = await open_relay(
-        committer, reads, sessions, groups, keys.storage, hub, acceptor, clock, settings.environment
-    )
+        committer, reads, sessions, groups, keys.storage, hub, acceptor, clock, settings.environment,
+        settings.mls.listed(),
+    )  # fmt: skip
     sessions.on_device_ended(hub.wake)
     maintenance.add("mailboxes", settings.store.purge_every_s, relay.mailboxes.purge)
     maintenance.add("mailbox_sweep", SWEEP_EVERY_S, relay.mailboxes.sweep)

@@ -16,6 +16,7 @@ from letterlock.relay.nonces import NonceBook
 from letterlock.relay.ports import Committer, Delivery, HandshakePolicy, SealingKeys
 from letterlock.relay.sessions import Sessions
 from letterlock.storage.sqlite.relay_reads import RelayReads
+from letterlock.wire.mls import CipherSuite
 
 AUDIENCE: Final = "letterlock"
 """Who devices sign for; goes into every signature."""
@@ -39,14 +40,15 @@ async def open_relay(
     policy: HandshakePolicy,
     clock: Clock,
     environment: str,
+    suites: frozenset[CipherSuite],
 ) -> RelayParts:
     """Makes it; live sessions are loaded before the first request."""
     accounts = Accounts(committer, reads, sessions, environment, os.urandom)
     nonces = NonceBook(clock, os.urandom)
     logins = Sessions(committer, reads, sessions, nonces, clock, environment, AUDIENCE, os.urandom)
     await logins.load()
-    packages = KeyPackages(committer, ClaimQuota(clock), clock, os.urandom)
-    ordering = Groups(committer, reads, groups, keys, delivery, policy, clock, os.urandom)
+    packages = KeyPackages(committer, ClaimQuota(clock), clock, os.urandom, suites)
+    ordering = Groups(committer, reads, groups, keys, delivery, policy, clock, os.urandom, suites)
     mailboxes = Mailboxes(committer, reads, keys, sessions, clock)
     services = DeviceServices(accounts, logins, packages, ordering, mailboxes, environment, AUDIENCE)
     return RelayParts(device_routes(services), mailboxes)

@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 import msgspec
 
 from letterlock.model.errors import Fault, OperationError, Reason
+from letterlock.wire.mls.suites import CipherSuite
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9._-]*$")]
@@ -29,6 +30,7 @@ class SettingsReason(Reason):
     SECRET_INLINE = "secret_must_be_a_reference"  # noqa: S105 - the code of a reason
     SECRET_MISSING = "secret_reference_leads_nowhere"  # noqa: S105 - the code of a reason
     SECRET_READABLE = "secret_file_readable_by_others"  # noqa: S105 - the code of a reason
+    SUITE_UNKNOWN = "mls_suite_cannot_be_checked"
     TLS_REQUIRED = "tls_required_beyond_loopback"
     FILE_KEYSTORE_REFUSED = "file_key_store_is_for_dev_alone"
 
@@ -92,9 +94,13 @@ class Ledger(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class MlsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Which MLS cipher suites key packages may have (RFC 9420, section 17.1)."""
+    """Which MLS cipher suites the relay takes (RFC 9420, section 17.1): in key packages, Welcomes and GroupInfos."""
 
-    suites: tuple[Annotated[int, msgspec.Meta(ge=1, le=65535)], ...] = (1,)
+    suites: Annotated[tuple[Annotated[int, msgspec.Meta(ge=1, le=65535)], ...], msgspec.Meta(min_length=1)] = (1,)
+
+    def listed(self) -> frozenset[CipherSuite]:
+        """The suites, each one that the parser knows how to check."""
+        return frozenset(map(CipherSuite, self.suites))
 
 
 class Sms(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -182,6 +188,9 @@ def checked(settings: Settings) -> Settings:
         raise SettingsError(
             SettingsReason.FILE_KEYSTORE_REFUSED, "keystore.driver: its keys are in software; only for 'dev'"
         )
+    if not set(settings.mls.suites) <= set(CipherSuite):
+        hint = f"mls.suites: one of {', '.join(str(int(suite)) for suite in CipherSuite)} (RFC 9420, section 17.1)"
+        raise SettingsError(SettingsReason.SUITE_UNKNOWN, hint)
     if not settings.sms.tls and not all(is_loopback(host.rpartition(":")[0]) for host in settings.sms.hosts):
         raise SettingsError(SettingsReason.TLS_REQUIRED, "sms.tls: plain SMPP only towards loopback")
     return settings

@@ -1,6 +1,6 @@
 """Looking at a commit bundle without any key: what must hold before the writer sees it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -11,7 +11,7 @@ from letterlock.relay.limits import MAX_COMMIT, MAX_GROUP_INFO, MAX_WELCOME
 from letterlock.storage.relay_commands import RelayReason
 from letterlock.wire.mls import FramingError, parse, parse_group_info, parse_public_commit, parse_welcome
 from letterlock.wire.mls.codec import Writer
-from letterlock.wire.mls.proposals import Add, ProposalReference, Remove
+from letterlock.wire.mls.proposals import Add, ProposalReference, ReInit, Remove
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +55,31 @@ class Bundle:
         return sha256(out.done()).digest()
 
 
-def check(bundle: Bundle, group_id: bytes) -> bool:
+def check(bundle: Bundle, group_id: bytes, suites: Collection[int]) -> bool:
     """Looks at a bundle for this group; returns whether its commit is private.
 
+    A suite is refused wherever a bundle shows one: in an added key package, a re-initialisation, a Welcome, the
+    GroupInfo. A private commit without Welcome and GroupInfo shows none.
+
+    Args:
+        bundle: what the device sent.
+        group_id: of the group it was sent to.
+        suites: the code points that the settings list.
+
     Raises:
-        RelayError: BAD_COMMIT, EXTERNAL_COMMIT, BAD_WELCOME, BAD_GROUP_INFO, BAD_MEMBERS.
+        RelayError: BAD_COMMIT, EXTERNAL_COMMIT, BAD_WELCOME, BAD_GROUP_INFO, SUITE_NOT_ALLOWED, BAD_MEMBERS.
     """
     if bundle.group_id != group_id:
         raise RelayError(RelayReason.BAD_COMMIT)
-    counts = _commit(bundle)
+    counts = _commit(bundle, suites)
     for welcome in bundle.welcomes:
         try:
-            parse_welcome(welcome.body, limit=MAX_WELCOME)
+            suite = parse_welcome(welcome.body, limit=MAX_WELCOME).suite
         except FramingError:
             raise RelayError(RelayReason.BAD_WELCOME) from None
+        _allowed(suite, suites)
     if bundle.group_info is not None:
-        _group_info(bundle.group_info, bundle)
+        _allowed(_group_info(bundle.group_info, bundle), suites)
     named = [device for welcome in bundle.welcomes for device in welcome.recipients]
     both = [*bundle.adds, *bundle.removes]
     if len(set(both)) != len(both) or len(set(named)) != len(named) or set(named) != set(bundle.adds):
@@ -82,7 +91,12 @@ def check(bundle: Bundle, group_id: bytes) -> bool:
     return counts is None
 
 
-def _commit(bundle: Bundle) -> tuple[int, int] | None:
+def _allowed(suite: int, suites: Collection[int]) -> None:
+    if suite not in suites:
+        raise RelayError(RelayReason.SUITE_NOT_ALLOWED, suite=suite)
+
+
+def _commit(bundle: Bundle, suites: Collection[int]) -> tuple[int, int] | None:
     """How many members a public commit adds and removes; None for a private one."""
     if len(bundle.commit) > MAX_COMMIT:
         raise RelayError(RelayReason.BAD_COMMIT)
@@ -102,14 +116,21 @@ def _commit(bundle: Bundle) -> tuple[int, int] | None:
     # Nobody can have sent a proposal on its own: the relay takes none. A reference would hide who is added.
     if any(isinstance(proposal, ProposalReference) for proposal in info.proposals):
         raise RelayError(RelayReason.BAD_COMMIT)
+    for proposal in info.proposals:
+        if isinstance(proposal, Add):
+            _allowed(proposal.key_package.suite, suites)
+        elif isinstance(proposal, ReInit):
+            _allowed(proposal.suite, suites)
     kinds = [type(proposal) for proposal in info.proposals]
     return kinds.count(Add), kinds.count(Remove)
 
 
-def _group_info(data: bytes, bundle: Bundle) -> None:
+def _group_info(data: bytes, bundle: Bundle) -> int:
+    """The suite of a GroupInfo that is of this group after this commit."""
     try:
         info = parse_group_info(data, limit=MAX_GROUP_INFO)
     except FramingError:
         raise RelayError(RelayReason.BAD_GROUP_INFO) from None
     if info.group_id != bundle.group_id or info.epoch != bundle.base_epoch + 1:
         raise RelayError(RelayReason.BAD_GROUP_INFO)
+    return info.suite

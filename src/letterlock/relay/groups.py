@@ -25,6 +25,7 @@ from letterlock.storage.relay_commands import (
     SealedHandshake,
 )
 from letterlock.storage.relay_rows import CommitRow, GroupRow, MemberRow
+from letterlock.wire.mls import CipherSuite
 from letterlock.wire.tlog.words import FindingCode, Severity
 
 FIRST_EPOCHS: Final = (0, 1)
@@ -76,6 +77,7 @@ class Groups:
         policy: what is said of handshakes on every surface.
         clock: wall time.
         entropy: for ids and salts.
+        suites: what a commit bundle may show.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Groups:
         policy: HandshakePolicy,
         clock: Clock,
         entropy: Entropy,
+        suites: frozenset[CipherSuite],
     ) -> None:
         self._committer = committer
         self._reads = reads
@@ -97,6 +100,7 @@ class Groups:
         self._policy = policy
         self._clock = clock
         self._entropy = entropy
+        self._suites = suites
 
     async def create(self, caller: Caller, group_id: bytes, epoch: int) -> tuple[GroupRef, bytes, bool]:
         """A group with the caller alone.
@@ -120,7 +124,7 @@ class Groups:
         Raises:
             WrongEpochError: another commit was first.
             RelayError: NOT_FOUND, NOT_A_MEMBER, IDEMPOTENCY_CONFLICT, BAD_COMMIT, EXTERNAL_COMMIT, BAD_WELCOME,
-                BAD_GROUP_INFO, BAD_MEMBERS, SESSION_ENDED.
+                BAD_GROUP_INFO, SUITE_NOT_ALLOWED, BAD_MEMBERS, SESSION_ENDED.
             StorageError: the store failed, or decisions kept changing.
         """
         group, member, earlier = await self._reads.before_commit(
@@ -136,7 +140,7 @@ class Groups:
                 raise RelayError(RelayReason.IDEMPOTENCY_CONFLICT)
             return GroupCommitted(earlier.epoch, earlier.chain, earlier.record_hash, (), repeated=True)
         try:
-            private = check(bundle, group.group_id)
+            private = check(bundle, group.group_id, self._suites)
         except RelayError as error:
             if error.reason is RelayReason.EXTERNAL_COMMIT:
                 await self._note_external(caller)

@@ -21,7 +21,14 @@ from letterlock.storage.relay_commands import (
     PutKeyPackages,
     RelayReason,
 )
-from letterlock.wire.mls import CipherSuite, FramingError, SignatureError, check_key_package, parse_key_package
+from letterlock.wire.mls import (
+    CipherSuite,
+    FramingError,
+    FramingReason,
+    SignatureError,
+    check_key_package,
+    parse_key_package,
+)
 from letterlock.wire.tlog.words import FindingCode, Severity
 
 _NEVER_MS = 2**62
@@ -79,19 +86,28 @@ class KeyPackages:
         quota: counts claims.
         clock: wall time, for lifetimes.
         entropy: for salts.
+        suites: what packages may be made for.
     """
 
-    def __init__(self, committer: Committer, quota: ClaimQuota, clock: Clock, entropy: Entropy) -> None:
+    def __init__(
+        self,
+        committer: Committer,
+        quota: ClaimQuota,
+        clock: Clock,
+        entropy: Entropy,
+        suites: frozenset[CipherSuite],
+    ) -> None:
         self._committer = committer
         self._quota = quota
         self._clock = clock
         self._entropy = entropy
+        self._suites = suites
 
     async def put(self, tenant: int, mailbox: int, packages: Sequence[tuple[bytes, bool]]) -> PackagesKept:
         """Adds packages (MLSMessage, whether it is a last resort) to a device's pool.
 
         Raises:
-            RelayError: BAD_KEY_PACKAGE, LEAF_NOT_LISTED, TOO_MANY_KEY_PACKAGES.
+            RelayError: BAD_KEY_PACKAGE, SUITE_NOT_ALLOWED, LEAF_NOT_LISTED, TOO_MANY_KEY_PACKAGES.
         """
         command = PutKeyPackages(tenant, mailbox, tuple(self._checked(*package) for package in packages))
         size = sum(len(package.package) for package in command.packages)
@@ -100,13 +116,19 @@ class KeyPackages:
     def _checked(self, data: bytes, last_resort: bool) -> NewPackage:
         try:
             info = parse_key_package(data, limit=MAX_KEY_PACKAGE)
+            if info.suite not in self._suites:
+                raise RelayError(RelayReason.SUITE_NOT_ALLOWED, suite=int(info.suite))
             check_key_package(info)
-        except (FramingError, SignatureError):
+        except FramingError as error:
+            if error.reason is FramingReason.UNSUPPORTED_SUITE:
+                raise RelayError(RelayReason.SUITE_NOT_ALLOWED, **error.facts) from None
+            raise RelayError(RelayReason.BAD_KEY_PACKAGE) from None
+        except SignatureError:
             raise RelayError(RelayReason.BAD_KEY_PACKAGE) from None
         ends = min(info.not_after * 1_000, _NEVER_MS)
         # A package that says "last resort" inside must be declared so, or it would be given out as an ordinary one.
         misdeclared = info.last_resort and not last_resort
-        if info.suite is not CipherSuite.X25519_AES128_SHA256_ED25519 or ends <= self._clock.now_ms() or misdeclared:
+        if ends <= self._clock.now_ms() or misdeclared:
             raise RelayError(RelayReason.BAD_KEY_PACKAGE)
         return NewPackage(sha256(data).digest(), data, info.signature_key, last_resort, ends)
 

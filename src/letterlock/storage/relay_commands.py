@@ -39,6 +39,8 @@ class RelayReason(Reason):
     SESSION_REFUSED = "session_refused"
     STATE_ROLLED_BACK = "state_rolled_back"
     BAD_KEY_PACKAGE = "bad_key_package"
+    SUITE_NOT_ALLOWED = "suite_not_allowed"
+    """The settings do not list this MLS cipher suite."""
     LEAF_NOT_LISTED = "leaf_not_listed"
     TOO_MANY_KEY_PACKAGES = "too_many_key_packages"
     CLAIM_QUOTA = "claim_quota"

@@ -46,8 +46,9 @@ GUIDE: Final[dict[str, Setting]] = {
         "second place of the last signed head; empty: in the folder", "put it on another disk: a rollback of one shows"
     ),
     "mls.suites": Setting(
-        "MLS cipher suites that key packages may have (RFC 9420, section 17.1); not read yet: suite 1 alone is taken",
-        "the one suite that every implementation must have; another one is refused",
+        "MLS cipher suites that the relay takes, by number (RFC 9420, section 17.1: 1 to 7); devices need an engine"
+        " that speaks them: suite 2 needs another one than letterlock.client has",
+        "the one suite that every implementation must have; another one is refused wherever it shows",
     ),
     "sms.hosts": Setting("host:port of message centres (SMPP 3.4)", "none: there is no way out in clear"),
     "sms.system_id": Setting("name to bind with", "none is guessed"),

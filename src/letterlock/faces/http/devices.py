@@ -41,6 +41,7 @@ STATUS: Final[dict[RelayReason, int]] = {
     _R.SESSION_REFUSED: 401,
     _R.STATE_ROLLED_BACK: 409,
     _R.BAD_KEY_PACKAGE: 422,
+    _R.SUITE_NOT_ALLOWED: 422,
     _R.LEAF_NOT_LISTED: 422,
     _R.TOO_MANY_KEY_PACKAGES: 409,
     _R.CLAIM_QUOTA: 429,
@@ -348,7 +349,10 @@ def device_routes(services: DeviceServices) -> tuple[Route, ...]:
         Route(
             "PUT", f"{device}/key-packages", "putKeyPackages", "Add key packages to this device's pool.",
             Access.DEVICE, _guard(do.put_packages), s.NewKeyPackages, {200: s.KeyPackagesAnswer},
-            _problems(*own, _R.SESSION_ENDED, _R.BAD_KEY_PACKAGE, _R.LEAF_NOT_LISTED, _R.TOO_MANY_KEY_PACKAGES),
+            _problems(
+                *own, _R.SESSION_ENDED, _R.BAD_KEY_PACKAGE, _R.SUITE_NOT_ALLOWED, _R.LEAF_NOT_LISTED,
+                _R.TOO_MANY_KEY_PACKAGES,
+            ),
             max_body=MAX_PACKAGES_BODY,
         ),
         Route(
@@ -370,7 +374,7 @@ def device_routes(services: DeviceServices) -> tuple[Route, ...]:
             Access.DEVICE, _guard(do.commit), s.NewCommit, {201: s.CommitAnswer},
             _problems(
                 *member, _R.SESSION_ENDED, _R.IDEMPOTENCY_CONFLICT, _R.WRONG_EPOCH, _R.BAD_COMMIT, _R.EXTERNAL_COMMIT,
-                _R.BAD_WELCOME, _R.BAD_GROUP_INFO, _R.BAD_MEMBERS,
+                _R.BAD_WELCOME, _R.BAD_GROUP_INFO, _R.SUITE_NOT_ALLOWED, _R.BAD_MEMBERS,
             ),
             max_body=MAX_BUNDLE,
         ),
