@@ -1,14 +1,31 @@
 #!/usr/bin/env bash
 # Brings what only the system's package manager can give. A test whose tool is missing skips loudly.
 set -euo pipefail
+cd "$(dirname "$0")/.."
 missing=()
 command -v strace >/dev/null || missing+=(strace)
 command -v curl >/dev/null || missing+=(curl)
 command -v go >/dev/null || missing+=(golang-go)
-[ ${#missing[@]} = 0 ] && exit 0
-if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+if [ ${#missing[@]} = 0 ]; then
+  :
+elif [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
   echo "Installing for the tests: ${missing[*]}"
   { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}"; } >/dev/null || echo "Could not install: ${missing[*]}"
 else
   echo "Missing; tests that need them will skip: apt-get install ${missing[*]}"
+fi
+
+# The second MLS implementation: a counterpart for the tests, pinned by its lock file. Nothing of it ships.
+engine=tests/engines/node
+if node -e 'process.exit(process.versions.node.split(".")[0] >= 20 ? 0 : 1)' 2>/dev/null && command -v npm >/dev/null; then
+  if ! cmp -s "$engine/package-lock.json" "$engine/node_modules/.lock"; then
+    echo "Installing for the tests: ts-mls"
+    if npm ci --prefix "$engine" --no-audit --no-fund --ignore-scripts --silent; then
+      cp "$engine/package-lock.json" "$engine/node_modules/.lock"
+    else
+      echo "Could not install: ts-mls"
+    fi
+  fi
+else
+  echo "Missing; tests that need a second MLS implementation will skip: Node 20 or newer with npm"
 fi

@@ -29,8 +29,9 @@ def vectors() -> Path:
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """In CI, a claim of the requirements' matrix that this run did not show fails it; so does a skip for want of
-    vectors wherever the vectors exist."""
+    vectors or of Node wherever these exist."""
     from tests.docs.matrix import finish
+    from tests.engines.sidecar import node
 
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     missing = finish(session)
@@ -38,7 +39,10 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         reporter.write_line("docs/requirements.md claims what this run did not show:")
         for line in missing:
             reporter.write_line("  " + line)
-    if not os.environ.get("LETTERLOCK_CI") or not vectors_dir().is_dir() or reporter is None:
+    if not os.environ.get("LETTERLOCK_CI") or reporter is None:
         return
-    if missing or any("NEEDS VECTORS" in str(report.longrepr) for report in reporter.stats.get("skipped", [])):
+    there = {"NEEDS VECTORS": vectors_dir().is_dir(), "NEEDS NODE": node() is not None}
+    skipped = [str(report.longrepr) for report in reporter.stats.get("skipped", [])]
+    missed = [what for what, present in there.items() if present and any(what in reason for reason in skipped)]
+    if missing or missed:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

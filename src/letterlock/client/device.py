@@ -16,15 +16,15 @@ from letterlock.assurance.device_list import DeviceList
 from letterlock.client import events
 from letterlock.client.commits import Commits
 from letterlock.client.directory import Directory
-from letterlock.client.engine import MlsEngine
+from letterlock.client.engine import MAX_KEY_PACKAGES, EngineFactory, MlsEngine
+from letterlock.client.engines import DEFAULT, ENGINES
 from letterlock.client.enrolment import Accounts
 from letterlock.client.groups import GroupRecord
 from letterlock.client.receiving import Receiving
 from letterlock.client.relay import SessionAnswer
-from letterlock.client.rine import MAX_BATCH, RineEngine
 from letterlock.client.sending import Outgoings
 from letterlock.client.session import Session
-from letterlock.client.state import DeviceState, EngineFactory
+from letterlock.client.state import DeviceState
 from letterlock.client.store import Change, DeviceStore
 from letterlock.client.transport import Sending
 from letterlock.model.clock import Clock
@@ -41,14 +41,14 @@ class Device:
         store: its durable state.
         http: an ``httpx.AsyncClient`` with the gateway's base URL.
         clock: wall time, for the session's end.
-        engine: makes the MLS engine; ``rine-mls`` by default.
+        engine: makes the MLS engine; see :mod:`letterlock.client.engines`.
 
     Raises:
         DeviceError: NOT_ENROLLED: the store holds no keys.
     """
 
     def __init__(
-        self, store: DeviceStore, http: httpx.AsyncClient, clock: Clock, engine: EngineFactory = RineEngine
+        self, store: DeviceStore, http: httpx.AsyncClient, clock: Clock, engine: EngineFactory = ENGINES[DEFAULT]
     ) -> None:
         self._state: Final = DeviceState(store, clock, engine)
         self._session: Final = Session(self._state, http)
@@ -121,7 +121,7 @@ class Device:
         """A valid session token, for the stream."""
         return await self._session.token(renew)
 
-    async def publish_key_packages(self, count: int = MAX_BATCH) -> int:
+    async def publish_key_packages(self, count: int = MAX_KEY_PACKAGES) -> int:
         """Makes and publishes key packages; returns how many the relay holds now."""
         return await self._accounts.publish_key_packages(count)
 

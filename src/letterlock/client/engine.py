@@ -9,9 +9,17 @@ A commit is proposed by ``add``, ``remove`` or ``update``; the group stands stil
 it) or ``discard`` (another won).
 """
 
+import hashlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum, unique
-from typing import Protocol
+from typing import Final, Protocol
+
+PAST_EPOCHS: Final = 4
+"""Earlier epochs whose messages still open: docs/protocol/devices.md, PAST_EPOCHS."""
+MAX_KEY_PACKAGES: Final = 32
+"""Key packages that an engine makes in one call."""
+_FINGERPRINT: Final = b"letterlock group fingerprint v1\0"
 
 
 @unique
@@ -150,7 +158,7 @@ class MlsEngine(Protocol):
         ...
 
     def key_packages(self, count: int) -> list[bytes]:
-        """Fresh key packages as MLSMessage; their private halves are part of the state."""
+        """Fresh key packages, at most :data:`MAX_KEY_PACKAGES`, as MLSMessage; their private halves are state."""
         ...
 
     def create(self, group_id: bytes) -> int:
@@ -210,7 +218,7 @@ class MlsEngine(Protocol):
         ...
 
     def fingerprint(self, group_id: bytes) -> bytes:
-        """32 bytes that two members compare out of band: group id, epoch and roster. Not the epoch authenticator."""
+        """:func:`group_fingerprint` of the current epoch. Not the epoch authenticator."""
         ...
 
     def forget(self, group_id: bytes) -> None:
@@ -224,3 +232,16 @@ class MlsEngine(Protocol):
     def close(self) -> None:
         """Removes every trace from memory-backed storage. Harmless when repeated."""
         ...
+
+
+EngineFactory = Callable[[bytes, dict[str, bytes]], MlsEngine]
+"""Makes an engine from the leaf seed and the stored parts."""
+
+
+def group_fingerprint(group_id: bytes, epoch: int, identities: Iterable[bytes]) -> bytes:
+    """32 bytes that two members compare out of band, whichever engines they run.
+
+    SHA-256 over group id, epoch and the sorted identities: members of one epoch with one roster agree.
+    """
+    fields = [group_id, epoch.to_bytes(8), *sorted(identities)]
+    return hashlib.sha256(_FINGERPRINT + b"".join(len(part).to_bytes(4) + part for part in fields)).digest()

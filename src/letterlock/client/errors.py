@@ -12,6 +12,7 @@ class EngineReason(Reason):
 
     NOT_MEMORY_BACKED = "state_directory_is_not_memory_backed"
     NOT_INSTALLED = "engine_is_not_installed"
+    UNKNOWN_ENGINE = "engine_is_not_known"
     UNKNOWN_GROUP = "unknown_group"
     GROUP_EXISTS = "group_exists"
     GROUP_LEFT = "group_left"

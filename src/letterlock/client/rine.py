@@ -10,6 +10,8 @@ What was found by running it, and what this adapter does about it:
 * ``create_group`` makes a path commit at once: a new group stands at epoch 1.
 * A failed decryption uses up the generation that the forgery names: the genuine message would be refused after it.
   Hence a group is loaded again from its saved state after every failure.
+* A saved group does not know that this device was removed: it would send and read on at its last epoch after a
+  restart. Hence the file :data:`_LEFT` in its folder.
 * A failed commit leaves no trace, and a tampered one does not block the genuine one; it is reloaded all the same.
 * Own commits advance the object at once. The proposal is made on a second object and packed as ``pending_state``;
   the first one stays at the base epoch.
@@ -30,6 +32,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar, final
 
 from letterlock.client.engine import (
+    MAX_KEY_PACKAGES,
+    PAST_EPOCHS,
     CommitBundle,
     Decrypted,
     EngineCapabilities,
@@ -39,6 +43,7 @@ from letterlock.client.engine import (
     Joined,
     Member,
     StateChanges,
+    group_fingerprint,
 )
 from letterlock.client.errors import EngineError, EngineReason
 from letterlock.client.parts import pack, unpack
@@ -50,15 +55,11 @@ from letterlock.wire.mls import MAX_GROUP_MESSAGE, FramingError, parse
 if TYPE_CHECKING:
     import rine_mls
 
-PAST_EPOCHS: Final = 4
-"""Earlier epochs whose messages still open: docs/protocol/devices.md, PAST_EPOCHS."""
-MAX_BATCH: Final = 32
-"""Key packages that the engine makes in one call."""
 _SUITE: Final = 1
 _APPLICATION_TAG: Final = b"\x04"
 _PRIVATE_MESSAGE: Final = b"\x00\x01\x00\x02"
 _OWN_PLAINTEXT: Final = "self_read.bin"
-_FINGERPRINT: Final = b"letterlock group fingerprint v1\0"
+_LEFT: Final = "left"
 
 _PRESENT: Final = frozenset(
     {
@@ -121,8 +122,8 @@ class RineEngine:
     # -- key packages ---------------------------------------------------------------------------------------------
 
     def key_packages(self, count: int) -> list[bytes]:
-        """Fresh key packages, at most :data:`MAX_BATCH`."""
-        if not 0 < count <= MAX_BATCH:
+        """Fresh key packages, at most :data:`MAX_KEY_PACKAGES`."""
+        if not 0 < count <= MAX_KEY_PACKAGES:
             raise EngineError(EngineReason.TOO_MANY, count=count)
         packages = self._guard(lambda: self._client.generate_key_packages(count))
         self._dirty.add("key_packages")
@@ -188,7 +189,9 @@ class RineEngine:
         epoch = int(group.epoch())
         self._guard(group.save)
         self._dirty.add("key_packages")
-        self._pending[group_id] = self._scratch.read(folder)
+        after = self._scratch.read(folder)
+        after.pop(f"{folder}/{_LEFT}", None)
+        self._pending[group_id] = after
         self._scratch.drop(folder)
         self._scratch.write(before)
         self._groups.pop(group_id, None)
@@ -204,10 +207,14 @@ class RineEngine:
         if body.kind is SealedKind.PUBLIC_COMMIT:
             if body.epoch != group.epoch():
                 raise EngineError(EngineReason.WRONG_EPOCH, own=int(group.epoch()), shown=body.epoch)
+            if not self._active(group_id):
+                raise EngineError(EngineReason.GROUP_LEFT)
             self._attempt(group_id, lambda: group.apply_commit(message))
             self._save(group_id)
+            if not group.is_active():
+                self._scratch.write({f"{_folder(group_id)}/{_LEFT}": b""})
             return EpochAdvanced(group_id, int(group.epoch()), bool(group.is_active()))
-        if not group.is_active():
+        if not self._active(group_id):
             raise EngineError(EngineReason.GROUP_LEFT)
         opened = self._attempt(group_id, lambda: group.decrypt_application_message(_APPLICATION_TAG + message))
         self._save(group_id)
@@ -221,6 +228,8 @@ class RineEngine:
         group = self._group(group_id)
         if group_id in self._pending:
             raise EngineError(EngineReason.COMMIT_PENDING)
+        if not self._active(group_id):
+            raise EngineError(EngineReason.GROUP_LEFT)
         try:
             sealed = self._attempt(group_id, lambda: bytes(group.encrypt_application_message(plaintext)))
         finally:
@@ -251,11 +260,9 @@ class RineEngine:
         return tuple(sorted(bytes.fromhex(path.name) for path in root.iterdir())) if root.is_dir() else ()
 
     def fingerprint(self, group_id: bytes) -> bytes:
-        """SHA-256 over group id, epoch and the sorted identities. Members of one epoch with one roster agree."""
+        """See :func:`letterlock.client.engine.group_fingerprint`."""
         group = self._group(group_id)
-        identities = sorted(_identities(group).values())
-        fields = [group_id, int(group.epoch()).to_bytes(8), *identities]
-        return hashlib.sha256(_FINGERPRINT + b"".join(len(field).to_bytes(4) + field for field in fields)).digest()
+        return group_fingerprint(group_id, int(group.epoch()), _identities(group).values())
 
     # -- state ----------------------------------------------------------------------------------------------------
 
@@ -296,7 +303,7 @@ class RineEngine:
         base = self._group(group_id)
         if group_id in self._pending:
             raise EngineError(EngineReason.COMMIT_PENDING)
-        if not base.is_active():
+        if not self._active(group_id):
             raise EngineError(EngineReason.GROUP_LEFT)
         folder = _folder(group_id)
         before = self._scratch.read(folder)
@@ -330,6 +337,10 @@ class RineEngine:
             held = self._guard(lambda: self._client.load_group(group_id), EngineReason.STATE_DAMAGED)
             self._groups[group_id] = held
         return held
+
+    def _active(self, group_id: bytes) -> bool:
+        left = self._scratch.root / _folder(group_id) / _LEFT
+        return bool(self._group(group_id).is_active()) and not left.exists()
 
     def _save(self, group_id: bytes) -> None:
         self._guard(self._groups[group_id].save)

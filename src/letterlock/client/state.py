@@ -12,15 +12,12 @@ import msgspec
 
 from letterlock.client import keys
 from letterlock.client.directory import Directory
-from letterlock.client.engine import MlsEngine
+from letterlock.client.engine import EngineFactory
 from letterlock.client.errors import DeviceError, DeviceReason
 from letterlock.client.groups import GROUPS, PENDING, GroupRecord, PendingCommit
 from letterlock.client.store import Change, DeviceStore
 from letterlock.model.clock import Clock
 from letterlock.model.ids import AccountId, DeviceId, GroupRef
-
-EngineFactory = Callable[[bytes, dict[str, bytes]], MlsEngine]
-"""Makes the engine from the leaf seed and the stored parts."""
 
 
 @final
