@@ -126,7 +126,7 @@ class TsMlsEngine:
             raise EngineError(EngineReason.COMMIT_PENDING)
         del self._parts[_PACKAGES + joined["ref"]]
         self._pending[group_id] = raw(joined["state"])
-        return Joined(group_id, joined["epoch"], _roster(joined))
+        return Joined(group_id, joined["epoch"], _roster(joined), tuple(joined["extensions"]))
 
     def process(self, message: bytes) -> EngineEvent:
         """Takes a public commit or an application message of another member."""

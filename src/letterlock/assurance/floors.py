@@ -83,6 +83,14 @@ def observed(floor: Floor, assessment: Assessment) -> Floor:
     return _raised(floor, assessment.show_as, FloorBasis.ATTESTED_MESSAGE)
 
 
+def verified_message(floor: Floor) -> Floor:
+    """The floor on a device that decrypted a message of this peer itself, and verified its signature: E2EE.
+
+    The caller answers for the check; :func:`observed` is for whoever only assessed.
+    """
+    return _raised(floor, Protection.E2EE, FloorBasis.ATTESTED_MESSAGE)
+
+
 def listed(floor: Floor, verified: DeviceList) -> Floor:
     """The floor after a device list was verified: E2EE when every device on it can do MLS, else the same value.
 

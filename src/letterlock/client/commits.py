@@ -82,8 +82,7 @@ class Commits:
 
         def propose(group_id: bytes) -> CommitBundle:
             for member in self._state.engine.roster(group_id):
-                owner = self._state.directory.of_leaf(member.identity)
-                if owner is not None and owner[1].device == device:
+                if self._state.directory.device_of(member.identity) == device:
                     return self._state.engine.remove(group_id, [member.leaf])
             raise GateError(GateReason.UNKNOWN_DEVICE, device=device)
 

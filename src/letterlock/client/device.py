@@ -11,6 +11,7 @@ from typing import Final, final
 
 import httpx
 
+from letterlock.assurance.causes import Cause, ConsentScope
 from letterlock.assurance.device_list import Device as ListedDevice
 from letterlock.assurance.device_list import DeviceList
 from letterlock.client import events
@@ -19,6 +20,7 @@ from letterlock.client.directory import Directory
 from letterlock.client.engine import MAX_KEY_PACKAGES, EngineFactory, MlsEngine
 from letterlock.client.engines import DEFAULT, ENGINES
 from letterlock.client.enrolment import Accounts
+from letterlock.client.floors import ClearCopy, DeviceFloors, Peer
 from letterlock.client.groups import GroupRecord
 from letterlock.client.receiving import Receiving
 from letterlock.client.relay import SessionAnswer
@@ -28,7 +30,8 @@ from letterlock.client.state import DeviceState
 from letterlock.client.store import Change, DeviceStore
 from letterlock.client.transport import Sending
 from letterlock.model.clock import Clock
-from letterlock.model.ids import AccountId, DeviceId, GroupRef, MessageId
+from letterlock.model.ids import AccountId, ConsentId, DeviceId, GroupRef, MessageId
+from letterlock.model.protection import Protection
 from letterlock.wire import stream
 from letterlock.wire.preimage import PublicKey
 
@@ -73,6 +76,11 @@ class Device:
     def directory(self) -> Directory:
         """The device lists that this device verified."""
         return self._state.directory
+
+    @property
+    def floors(self) -> DeviceFloors:
+        """This device's own floors: what it will not send below."""
+        return self._state.floors
 
     @property
     def entry(self) -> ListedDevice:
@@ -153,7 +161,7 @@ class Device:
         return await self._commits.add_account(ref, account, identity_key)
 
     async def remove_device(self, ref: GroupRef, device: DeviceId) -> int:
-        """Removes one member device; returns the epoch."""
+        """Removes one member device, one that its account no longer lists too; returns the epoch."""
         return await self._commits.remove_device(ref, device)
 
     async def refresh_keys(self, ref: GroupRef) -> int:
@@ -202,6 +210,31 @@ class Device:
     async def flush(self) -> int:
         """Sends the outbox over HTTP; returns how many were accepted."""
         return await self._outgoings.flush()
+
+    # -- a lesser path, by a person's own word ------------------------------------------------------------------------
+
+    def consent(
+        self, peer: Peer, account: AccountId | None, to: Protection, cause: Cause, scope: ConsentScope
+    ) -> ConsentId:
+        """A person at this device agrees to a lesser path; see :meth:`DeviceFloors.consent`.
+
+        Args:
+            peer: to whom.
+            account: the peer's account, whose verified device list may prove the cause.
+            to: the protection agreed to.
+            cause: why.
+            scope: how far.
+        """
+        known = self._state.directory.head(account) if account is not None else None
+        return self._state.floors.consent(peer, to, cause, scope, self._state.clock.now_ms(), known)
+
+    def clear_copy(self, peer: Peer, path: Protection) -> ClearCopy:
+        """Leave to hand one message over on a readable path; see :meth:`DeviceFloors.clear_copy`.
+
+        Raises:
+            DeviceError: BELOW_FLOOR.
+        """
+        return self._state.floors.clear_copy(peer, path, self._state.clock.now_ms())
 
     # -- the stream's side ----------------------------------------------------------------------------------------
 

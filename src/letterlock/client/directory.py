@@ -18,23 +18,30 @@ from letterlock.assurance.device_list import (
     verify_next,
 )
 from letterlock.client.errors import GateError, GateReason
+from letterlock.client.floors import DeviceFloors
 from letterlock.client.store import Change, DeviceStore
-from letterlock.model.ids import AccountId, TenantId
+from letterlock.model.ids import ID_BYTES, AccountId, DeviceId, TenantId
 from letterlock.wire.preimage import PublicKey
 
 PLACE: Final = "account"
+RETIRED: Final = "retired"
+"""Leaf keys that a list named once and names no more: whose they were, so that a commit can remove them."""
 
 
 @final
 class Directory:
     """The verified heads, in the device's store."""
 
-    def __init__(self, store: DeviceStore, tenant: TenantId, environment: str) -> None:
+    def __init__(self, store: DeviceStore, tenant: TenantId, environment: str, floors: DeviceFloors) -> None:
         self._store: Final = store
         self._tenant: Final = tenant
         self._environment: Final = environment
+        self._floors: Final = floors
+        self.revision = 0
+        """Goes up whenever a list is taken over."""
         self._heads: dict[AccountId, DeviceList] = {}
         self._leaves: dict[bytes, tuple[AccountId, ListedDevice]] = {}
+        self._retired = {leaf: DeviceId(owner[ID_BYTES:]) for leaf, owner in store.entries(RETIRED).items()}
         for name, signed in store.entries(PLACE).items():
             self._index(AccountId(name), parse_signed(signed).content)
 
@@ -84,11 +91,29 @@ class Directory:
                 owner = self._leaves.get(entry.leaf_key)
                 if owner is not None and owner[0] != account:
                     raise GateError(GateReason.LIST_REFUSED, account=account)
-            self._store.commit(Change(put=((PLACE, account.value, last.encode()),)))
+            retired = self._dropped(account, head)
+            put = ((PLACE, account.value, last.encode()), *self._floors.after_list(head))
+            kept = tuple((RETIRED, leaf, account.value + device.value) for leaf, device in retired.items())
+            self._store.commit(Change(put=put + kept))
+            self._retired |= retired
             self._index(account, head)
         return head
 
+    def device_of(self, leaf_key: bytes) -> DeviceId | None:
+        """The device that lists this leaf key, or listed it before. Not a reason to believe anything it says."""
+        owner = self._leaves.get(leaf_key)
+        return owner[1].device if owner is not None else self._retired.get(leaf_key)
+
+    def _dropped(self, account: AccountId, head: DeviceList) -> dict[bytes, DeviceId]:
+        still = {entry.leaf_key for entry in head.devices}
+        return {
+            leaf: entry.device
+            for leaf, (owner, entry) in self._leaves.items()
+            if owner == account and leaf not in still
+        }
+
     def _index(self, account: AccountId, head: DeviceList) -> None:
+        self.revision += 1
         self._leaves = {key: owner for key, owner in self._leaves.items() if owner[0] != account}
         self._heads[account] = head
         for entry in head.devices:

@@ -123,11 +123,15 @@ class EpochAdvanced:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """A welcome was opened. It counts only after ``confirm``; look at the roster first."""
+    """A welcome was opened. It counts only after ``confirm``; look at the roster first.
+
+    ``context_extensions`` are the types of the group context's extensions (RFC 9420, section 8.1).
+    """
 
     group_id: bytes
     epoch: int
     roster: tuple[Member, ...]
+    context_extensions: tuple[int, ...]
 
 
 EngineEvent = Decrypted | EpochAdvanced

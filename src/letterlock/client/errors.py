@@ -98,6 +98,8 @@ class GateReason(Reason):
     LIST_REFUSED = "device_list_refused"
     SUITE = "suite_not_supported"
     PRIVATE_COMMIT = "private_commit_cannot_be_screened"
+    BORN_DOWNGRADED = "group_says_that_it_is_not_encrypted"
+    """The group's context carries ``end_mls`` (RCC.16): joining it would be a step down by itself (A14)."""
 
 
 class GateError(OperationError[GateReason]):
@@ -121,6 +123,10 @@ class DeviceReason(Reason):
     """The relay has heard of a newer state of this device: it must enrol anew before it sends (A18)."""
     LOST_RACE = "another_commit_won"
     BELOW_FLOOR = "below_the_floor_kept_on_this_device"
+    HELD = "held_until_the_secure_path_is_there"
+    """Nothing lesser is on offer: nobody proved that the secure path cannot be had."""
+    SCOPE_NOT_OFFERED = "consent_scope_not_offered"
+    ALIAS_TAKEN = "number_is_linked_to_another_account"
     CONTENT_TOO_LARGE = "content_too_large"
 
 

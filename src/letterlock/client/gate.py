@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from letterlock.assurance.device_list import Device as ListedDevice
-from letterlock.client.engine import Member
+from letterlock.client.engine import Joined, Member
 from letterlock.client.errors import GateError, GateReason
 from letterlock.wire.mls import (
     CipherSuite,
@@ -27,6 +27,8 @@ from letterlock.wire.mls.structures import CredentialType, LeafNode
 
 SUITE: Final = CipherSuite(1)
 """MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519: what every implementation has."""
+END_MLS: Final = 0xF002
+"""The group context extension by which a group says that it is no longer encrypted (RCC.16, section 9.1.1)."""
 
 Listed = Callable[[bytes], bool]
 """Whether an account-signed device list that this device verified names this leaf key."""
@@ -90,6 +92,16 @@ def screen_commit(
         ):
             raise GateError(GateReason.LEAF_CHANGED, leaf=sender.leaf)
     return info
+
+
+def screen_joined(joined: Joined) -> None:
+    """A group that a welcome leads to, before its members are looked at.
+
+    Raises:
+        GateError: BORN_DOWNGRADED.
+    """
+    if END_MLS in joined.context_extensions:
+        raise GateError(GateReason.BORN_DOWNGRADED)
 
 
 def screen_roster(roster: tuple[Member, ...], listed: Listed) -> None:

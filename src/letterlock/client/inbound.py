@@ -22,7 +22,8 @@ from letterlock.client.errors import (
     GateError,
     GateReason,
 )
-from letterlock.client.gate import added_leaf_keys, screen_commit, screen_roster
+from letterlock.client.floors import DeviceFloors
+from letterlock.client.gate import added_leaf_keys, screen_commit, screen_joined, screen_roster
 from letterlock.client.groups import GROUPS, SEEN, GroupRecord, Outgoing, chain_next
 from letterlock.client.keys import DeviceKeys
 from letterlock.client.relay import MailboxItem
@@ -65,6 +66,7 @@ class Inbound:
         self,
         engine: MlsEngine,
         directory: Directory,
+        floors: DeviceFloors,
         store: DeviceStore,
         keys: DeviceKeys,
         groups: dict[bytes, GroupRecord],
@@ -73,6 +75,7 @@ class Inbound:
     ) -> None:
         self._engine: Final = engine
         self._directory: Final = directory
+        self._floors: Final = floors
         self._store: Final = store
         self._keys: Final = keys
         self._hints: Final = hints
@@ -138,6 +141,7 @@ class Inbound:
             raise EngineError(EngineReason.GROUP_EXISTS)
         joined = self._engine.join(item.body)
         try:
+            screen_joined(joined)
             if not all(self._directory.listed(member.identity) for member in joined.roster):
                 await self._hints(GroupRef(item.group), None)
             screen_roster(joined.roster, self._directory.listed)
@@ -193,6 +197,7 @@ class Inbound:
         return entry
 
     def _content(self, item: Item, record: GroupRecord, content: envelopes.Envelope) -> None:
+        self._put |= {(place, name): data for place, name, data in self._floors.after_message(content.account)}
         self._events.append(
             events.Received(
                 item.group,

@@ -58,6 +58,7 @@ class Receiving:
             inbound = Inbound(
                 state.engine,
                 state.directory,
+                state.floors,
                 state.store,
                 state.keys,
                 dict(state.groups),

@@ -50,7 +50,7 @@ from letterlock.client.parts import pack, unpack
 from letterlock.client.scratch import Scratch, ScratchPolicy
 from letterlock.client.tree import leaves
 from letterlock.model.bodies import SealedBody, SealedKind
-from letterlock.wire.mls import MAX_GROUP_MESSAGE, FramingError, parse
+from letterlock.wire.mls import MAX_GROUP_MESSAGE, FramingError, parse, parse_group_info
 
 if TYPE_CHECKING:
     import rine_mls
@@ -186,6 +186,7 @@ class RineEngine:
             raise EngineError(EngineReason.COMMIT_PENDING)
         before = self._scratch.read(folder)
         roster = self._guard_roster(group)
+        extensions = self._context_extensions(group)
         epoch = int(group.epoch())
         self._guard(group.save)
         self._dirty.add("key_packages")
@@ -195,7 +196,7 @@ class RineEngine:
         self._scratch.drop(folder)
         self._scratch.write(before)
         self._groups.pop(group_id, None)
-        return Joined(group_id, epoch, roster)
+        return Joined(group_id, epoch, roster, extensions)
 
     def process(self, message: bytes) -> EngineEvent:
         """Takes a public commit or an application message of another member."""
@@ -368,6 +369,13 @@ class RineEngine:
         if {entry.leaf: entry.identity for entry in found} != _identities(group):
             raise EngineError(EngineReason.STATE_DAMAGED)
         return tuple(Member(entry.leaf, entry.identity, entry.signature_key) for entry in found)
+
+    def _context_extensions(self, group: "rine_mls.MlsGroup") -> tuple[int, ...]:
+        try:
+            info = parse_group_info(bytes(self._guard(group.group_info)))
+        except FramingError:
+            raise EngineError(EngineReason.STATE_DAMAGED) from None
+        return tuple(extension.kind for extension in info.context_extensions)
 
     def _guard(self, act: Callable[[], T], reason: EngineReason = EngineReason.REFUSED) -> T:
         """Turns the engine's errors into ours. Their texts are dropped: they may quote input."""

@@ -14,6 +14,7 @@ from letterlock.client.relay import SendAnswer
 from letterlock.client.session import Session
 from letterlock.client.state import DeviceState
 from letterlock.client.transport import Sending
+from letterlock.model.errors import Reason
 from letterlock.model.ids import DeviceId, GroupRef, MessageId
 from letterlock.wire import stream
 
@@ -66,7 +67,9 @@ class Outgoings:
         """See :meth:`letterlock.client.device.Device.send`."""
         async with self._state.lock:
             message = MessageId(os.urandom(16))
-            outgoing = self.sealed(self._state.live(ref), envelopes.EnvelopeKind.CONTENT, message, content)
+            record = self._state.live(ref)
+            self._state.require_floor(record)
+            outgoing = self.sealed(record, envelopes.EnvelopeKind.CONTENT, message, content)
             self._state.persist(outbox=(msgspec.msgpack.encode(outgoing),))
         self._state.wake()
         return message
@@ -121,23 +124,27 @@ class Outgoings:
                 outgoing = msgspec.msgpack.decode(data, type=Outgoing)
                 if result.status is stream.ResultStatus.EPOCH_TOO_OLD:
                     resealed = self._resealed(outgoing)
-                    if resealed is not None:
+                    if isinstance(resealed, Outgoing):
                         again.append(msgspec.msgpack.encode(resealed))
                         continue
-                code = result.status.name.lower()
+                    code = str(resealed)
+                else:
+                    code = result.status.name.lower()
                 findings.append(events.encode(events.Finding(outgoing.ref, "send", code, stopped=False)))
             self._state.persist(outbox=tuple(again), sent=tuple(sent), inbox=tuple(findings))
         if again:
             self._state.wake()
 
-    def _resealed(self, outgoing: Outgoing) -> Outgoing | None:
-        """The same words under the current epoch, or None when the group is over for this device."""
+    def _resealed(self, outgoing: Outgoing) -> Outgoing | Reason:
+        """The same words under the current epoch, or why not: the group is over, or fell below a floor."""
         try:
             record = self._state.live(GroupRef(outgoing.ref))
             kind = envelopes.EnvelopeKind(outgoing.kind)
+            if kind is envelopes.EnvelopeKind.CONTENT:
+                self._state.require_floor(record)
             return self.sealed(record, kind, MessageId(outgoing.message), outgoing.content)
-        except (DeviceError, EngineError):
-            return None
+        except (DeviceError, EngineError) as error:
+            return error.reason
 
     def _outgoing(self, after: int, limit: int) -> list[tuple[Sending, Outgoing]]:
         found: list[tuple[Sending, Outgoing]] = []

@@ -14,10 +14,12 @@ from letterlock.client import keys
 from letterlock.client.directory import Directory
 from letterlock.client.engine import EngineFactory
 from letterlock.client.errors import DeviceError, DeviceReason
+from letterlock.client.floors import DeviceFloors, of_account
 from letterlock.client.groups import GROUPS, PENDING, GroupRecord, PendingCommit
 from letterlock.client.store import Change, DeviceStore
 from letterlock.model.clock import Clock
 from letterlock.model.ids import AccountId, DeviceId, GroupRef
+from letterlock.model.protection import Protection
 
 
 @final
@@ -41,10 +43,12 @@ class DeviceState:
         self.keys: Final = msgspec.msgpack.decode(held, type=keys.DeviceKeys)
         self.clock: Final = clock
         self.lock: Final = asyncio.Lock()
-        self.directory: Final = Directory(store, self.keys.tenant_id, self.keys.environment)
+        self.floors: Final = DeviceFloors(store, self.keys)
+        self.directory: Final = Directory(store, self.keys.tenant_id, self.keys.environment, self.floors)
         self.groups: dict[bytes, GroupRecord] = {}
         self.wake: Callable[[], None] = lambda: None
         """Called when the outbox grows."""
+        self._paths: dict[bytes, tuple[tuple[int, int], tuple[bytes, ...]]] = {}
         self._make_engine: Final = make_engine
         self.engine = make_engine(self.keys.leaf, store.engine_parts())
         self._resume()
@@ -80,6 +84,25 @@ class DeviceState:
         head = self.directory.head(account)
         entry = head.find(device) if head else None
         return entry.leaf_key if entry else b""
+
+    def require_floor(self, record: GroupRecord) -> None:
+        """Returns only when a message to this group stays at or above the floor of every member's account.
+
+        A leaf that no verified list names (any more) can read what is sent, and nobody answers for it.
+
+        Raises:
+            DeviceError: BELOW_FLOOR.
+        """
+        now = (self.engine.epoch(record.group_id), self.directory.revision)
+        held = self._paths.get(record.ref)
+        if held is None or held[0] != now:
+            # Once per epoch and list: reading the roster costs more than encrypting.
+            held = (now, tuple(member.identity for member in self.engine.roster(record.group_id)))
+            self._paths[record.ref] = held
+        owners = [self.directory.of_leaf(leaf) for leaf in held[1]]
+        path = Protection.UNKNOWN if None in owners else Protection.E2EE
+        accounts = {owner[0] for owner in owners if owner is not None} - {self.keys.account_id}
+        self.floors.require([of_account(account) for account in sorted(accounts)], path)
 
     def persist(
         self,

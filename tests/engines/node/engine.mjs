@@ -121,6 +121,8 @@ export async function encrypt({ state, plaintext }, cs) {
   return { state: save(made.newState), message: b64(encodeMlsMessage(sealed)) }
 }
 
+const EXTENSIONS = { application_id: 1, ratchet_tree: 2, required_capabilities: 3, external_pub: 4, external_senders: 5 }
+
 export function described(state) {
   const roster = []
   for (const [node, entry] of state.ratchetTree.entries()) {
@@ -135,6 +137,7 @@ export function described(state) {
     active: state.groupActiveState.kind === 'active',
     own_leaf: state.privatePath.leafIndex,
     roster,
+    extensions: state.groupContext.extensions.map(({ extensionType: kind }) => EXTENSIONS[kind] ?? Number(kind)),
   }
 }
 
