@@ -180,6 +180,19 @@ def test_the_loser_of_a_race_applies_the_winner(pair: tuple[Seat, Seat], make: M
     assert plaintext(alice, bob.port.encrypt(GROUP, b"one history")) == b"one history"
 
 
+def test_members_of_two_histories_have_two_fingerprints(pair: tuple[Seat, Seat]) -> None:
+    alice, bob = pair
+    mine, theirs = alice.port.update(GROUP), bob.port.update(GROUP)
+    assert alice.port.fingerprint(GROUP) == bob.port.fingerprint(GROUP)
+    # Each is told that its own commit won: one epoch, one roster, and no common key.
+    alice.port.confirm(GROUP)
+    bob.port.confirm(GROUP)
+    assert mine.base_epoch == theirs.base_epoch
+    assert alice.port.roster(GROUP) == bob.port.roster(GROUP)
+    assert alice.port.fingerprint(GROUP) != bob.port.fingerprint(GROUP)
+    assert refused(lambda: bob.port.process(alice.port.encrypt(GROUP, b"?"))) is EngineReason.REFUSED
+
+
 @pytest.mark.parametrize("won", [True, False])
 def test_a_crash_while_a_commit_is_under_way(pair: tuple[Seat, Seat], won: bool) -> None:
     alice, bob = pair

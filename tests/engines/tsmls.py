@@ -177,7 +177,10 @@ class TsMlsEngine:
     def fingerprint(self, group_id: bytes) -> bytes:
         """See :func:`group_fingerprint`."""
         look = self._look(group_id)
-        return group_fingerprint(group_id, look["epoch"], [member.identity for member in _roster(look)])
+        if not look["active"]:
+            raise EngineError(EngineReason.GROUP_LEFT)
+        identities = [member.identity for member in _roster(look)]
+        return group_fingerprint(group_id, look["epoch"], raw(look["confirmation_tag"]), identities)
 
     def forget(self, group_id: bytes) -> None:
         """Drops a group and its keys."""

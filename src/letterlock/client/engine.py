@@ -242,10 +242,12 @@ EngineFactory = Callable[[bytes, dict[str, bytes]], MlsEngine]
 """Makes an engine from the leaf seed and the stored parts."""
 
 
-def group_fingerprint(group_id: bytes, epoch: int, identities: Iterable[bytes]) -> bytes:
+def group_fingerprint(group_id: bytes, epoch: int, confirmation_tag: bytes, identities: Iterable[bytes]) -> bytes:
     """32 bytes that two members compare out of band, whichever engines they run.
 
-    SHA-256 over group id, epoch and the sorted identities: members of one epoch with one roster agree.
+    SHA-256 over group id, epoch, confirmation tag (RFC 9420, section 8.1) and the sorted identities. The tag is a MAC
+    under the epoch's own key over all commits up to it: members whom a relay showed different histories do not agree,
+    even where the rosters are the same.
     """
-    fields = [group_id, epoch.to_bytes(8), *sorted(identities)]
+    fields = [group_id, epoch.to_bytes(8), confirmation_tag, *sorted(identities)]
     return hashlib.sha256(_FINGERPRINT + b"".join(len(part).to_bytes(4) + part for part in fields)).digest()

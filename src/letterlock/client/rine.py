@@ -263,7 +263,13 @@ class RineEngine:
     def fingerprint(self, group_id: bytes) -> bytes:
         """See :func:`letterlock.client.engine.group_fingerprint`."""
         group = self._group(group_id)
-        return group_fingerprint(group_id, int(group.epoch()), _identities(group).values())
+        if not self._active(group_id):
+            raise EngineError(EngineReason.GROUP_LEFT)
+        try:
+            tag = parse_group_info(bytes(self._guard(group.group_info))).confirmation_tag
+        except FramingError:
+            raise EngineError(EngineReason.STATE_DAMAGED) from None
+        return group_fingerprint(group_id, int(group.epoch()), tag, _identities(group).values())
 
     # -- state ----------------------------------------------------------------------------------------------------
 

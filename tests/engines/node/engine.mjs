@@ -134,6 +134,7 @@ export function described(state) {
   return {
     group_id: b64(state.groupContext.groupId),
     epoch: Number(state.groupContext.epoch),
+    confirmation_tag: b64(state.confirmationTag),
     active: state.groupActiveState.kind === 'active',
     own_leaf: state.privatePath.leafIndex,
     roster,

@@ -15,6 +15,8 @@ import httpx
 
 from letterlock.client import events
 from letterlock.client.device import Device
+from letterlock.client.engine import EngineFactory
+from letterlock.client.engines import DEFAULT, ENGINES
 from letterlock.client.enrolment import new_identity, prepare, register_account
 from letterlock.client.relay import RelayCalls
 from letterlock.client.sealing import ClientKey
@@ -162,14 +164,16 @@ class Phone:
         await self.http.aclose()
 
 
-async def enrol(work: Path, gateway: GatewayProcess, name: str, profile: str) -> Phone:
+async def enrol(
+    work: Path, gateway: GatewayProcess, name: str, profile: str, engine: EngineFactory = ENGINES[DEFAULT]
+) -> Phone:
     """Registers an account, its signed device list and key packages, over the API as an adopter would."""
     http = httpx.AsyncClient(base_url=gateway.url, timeout=20)
     seed, public = new_identity()
     enrolment = await register_account(RelayCalls(http, gateway.api_key), public)
     store = DeviceStore(work / f"{name}.db", ClientKey(os.urandom(32)))
     prepare(store, enrolment, identity=seed)
-    device = Device(store, http, PhoneClock())
+    device = Device(store, http, PhoneClock(), engine)
     await device.publish_list(tenant_key=gateway.api_key)
     await device.login()
     await device.publish_key_packages(5)
