@@ -32,7 +32,9 @@ class PskKind(IntEnum):
     RESUMPTION = 2
 
 
-_RESUMPTION_USAGES: Final = (1, 2, 3)
+APPLICATION_USE: Final = 1
+"""The one use of a resumption PSK that an ordinary commit may name (section 12.1.4)."""
+_RESUMPTION_USAGES: Final = (APPLICATION_USE, 2, 3)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -58,9 +60,10 @@ class Remove:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class PreSharedKey:
-    """Mixes a pre-shared key in; ``group_id`` and ``epoch`` only for a resumption PSK."""
+    """Mixes a pre-shared key in; ``usage``, ``group_id`` and ``epoch`` only for a resumption PSK."""
 
     kind: PskKind
+    usage: int
     psk_id: bytes
     group_id: bytes
     epoch: int
@@ -112,9 +115,11 @@ def _read_psk(reader: Reader) -> PreSharedKey:
     offset = reader.at
     kind = reader.u8()
     if kind == PskKind.EXTERNAL:
-        return PreSharedKey(PskKind.EXTERNAL, reader.opaque(), b"", 0, reader.opaque())
-    if kind == PskKind.RESUMPTION and reader.u8() in _RESUMPTION_USAGES:
-        return PreSharedKey(PskKind.RESUMPTION, b"", read_group_id(reader), reader.u64(), reader.opaque())
+        return PreSharedKey(PskKind.EXTERNAL, 0, reader.opaque(), b"", 0, reader.opaque())
+    if kind == PskKind.RESUMPTION:
+        usage = reader.u8()
+        if usage in _RESUMPTION_USAGES:
+            return PreSharedKey(PskKind.RESUMPTION, usage, b"", read_group_id(reader), reader.u64(), reader.opaque())
     raise FramingError(FramingReason.UNKNOWN_VALUE, offset=offset)
 
 

@@ -36,6 +36,9 @@ class LeafSource(IntEnum):
     COMMIT = 3
 
 
+_SOURCES: Final = {int(source): source for source in LeafSource}
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Credential:
     """Who a leaf claims to be. ``identity`` for basic, ``certificates`` (DER, leaf first) for X.509."""
@@ -204,8 +207,8 @@ def read_capabilities(reader: Reader) -> Capabilities:
     )
 
 
-def read_leaf_node(reader: Reader, source: LeafSource) -> LeafNode:
-    """A leaf node of the origin that its place demands.
+def read_leaf_node(reader: Reader, demanded: LeafSource | None = None) -> LeafNode:
+    """A leaf node of the origin that its place demands; in a tree, of any origin.
 
     Raises:
         FramingError: malformed, or of another origin.
@@ -216,7 +219,9 @@ def read_leaf_node(reader: Reader, source: LeafSource) -> LeafNode:
     credential = read_credential(reader)
     capabilities = read_capabilities(reader)
     offset = reader.at
-    if reader.u8() != source:
+    code = reader.u8()
+    source = _SOURCES.get(code)
+    if source is None or (demanded is not None and source is not demanded):
         raise FramingError(FramingReason.WRONG_LEAF_SOURCE, offset=offset)
     lifetime = (reader.u64(), reader.u64()) if source is LeafSource.KEY_PACKAGE else None
     parent_hash = reader.opaque(0, max(HASH_SIZES)) if source is LeafSource.COMMIT else b""

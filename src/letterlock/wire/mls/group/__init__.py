@@ -1,0 +1,28 @@
+"""A group's public state, followed without any key; see :mod:`letterlock.wire.mls.group.follower`."""
+
+from letterlock.wire.mls.group.certificates import Root
+from letterlock.wire.mls.group.credentials import Listed, ListedKeys, Rcc16Certificates
+from letterlock.wire.mls.group.errors import CredentialError, CredentialReason, FollowError, FollowReason
+from letterlock.wire.mls.group.follower import FOLLOWED, Gap, PublicGroup, RosterEntry, anchor, reanchor
+from letterlock.wire.mls.group.rules import CredentialRule
+from letterlock.wire.mls.group.state import pack, unpack
+
+__all__ = [
+    "FOLLOWED",
+    "CredentialError",
+    "CredentialReason",
+    "CredentialRule",
+    "FollowError",
+    "FollowReason",
+    "Gap",
+    "Listed",
+    "ListedKeys",
+    "PublicGroup",
+    "Rcc16Certificates",
+    "Root",
+    "RosterEntry",
+    "anchor",
+    "pack",
+    "reanchor",
+    "unpack",
+]
