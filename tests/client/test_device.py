@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from letterlock.client.store import DeviceStore
 from letterlock.model.clock import ManualClock
 from letterlock.model.ids import AccountId, DeviceId, GroupRef
 
+DAY_MS = 24 * 3600 * 1000
 CANARY = b"CANARY-device-19c0"
 
 
@@ -42,10 +44,12 @@ class Phone:
         self.path = path
         self.key = os.urandom(32)
         self.http = relay.client()
+        # The engine takes the time of its key packages from the system.
+        self.clock = ManualClock(time.time_ns() // 1_000_000)
         self.device: Device
 
     def start(self) -> Device:
-        self.device = Device(DeviceStore(self.path, ClientKey(self.key)), self.http, ManualClock())
+        self.device = Device(DeviceStore(self.path, ClientKey(self.key)), self.http, self.clock)
         return self.device
 
     def kill(self) -> None:
@@ -479,6 +483,26 @@ async def test_a_welcome_into_a_group_with_an_unlisted_leaf_is_thrown_away(world
     ]
     assert ref not in bob.device.groups()
     assert b"mallory's group" not in bob.device.engine.group_ids()
+
+
+async def test_a_claimed_key_package_whose_time_is_over_is_not_used(world: World) -> None:
+    alice, bob, ref = await world.pair()
+    carol = world.phone()
+    await carol.enrol()
+    alice.clock.advance(366 * DAY_MS)
+    commits = len(world.relay.groups[str(ref)].log)
+    with pytest.raises(GateError) as caught:
+        await alice.device.add_account(ref, carol.device.account)
+    assert caught.value.reason is GateReason.EXPIRED
+    assert len(world.relay.groups[str(ref)].log) == commits
+    alice.clock.wall_ms -= 366 * DAY_MS
+    bob.clock.advance(400 * DAY_MS)
+    await alice.device.add_account(ref, carol.device.account)
+    await bob.device.sync()
+    assert await take(bob.device) == [events.Finding(ref.value, "commit", "lifetime_over", stopped=True)]
+    carol.clock.wall_ms -= DAY_MS
+    await carol.device.sync()
+    assert await take(carol.device) == [events.Finding(ref.value, "welcome", "lifetime_not_begun", stopped=False)]
 
 
 @pytest.mark.attack("A18")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from letterlock.assurance.device_list import Device as ListedDevice
 from letterlock.assurance.device_list import DeviceKind
 from letterlock.client import envelope as envelopes
+from letterlock.client import lifetimes
 from letterlock.client.engine import CommitBundle, Member
 from letterlock.client.envelope import Envelope, EnvelopeKind, ReceiptBody
 from letterlock.client.errors import EnvelopeError, EnvelopeReason, GateError, GateReason
@@ -25,6 +27,8 @@ from letterlock.wire.mls import FramingError
 from letterlock.wire.preimage import KeyFamily, SoftwareKey, Suite
 
 GROUP = b"gate group"
+NOW = time.time_ns() // 1_000_000
+"""The engine takes the time of its key packages from the system."""
 TENANT = TenantId(bytes(16))
 SIGNER = SoftwareKey(KeyFamily.ENVELOPE, Suite.ED25519, bytes([1]) * 32)
 SESSION = SoftwareKey(KeyFamily.SESSION, Suite.ED25519, bytes([2]) * 32)
@@ -53,7 +57,7 @@ def nobody(key: bytes) -> bool:
 
 def why(commit: bytes, roster: tuple[Member, ...], epoch: int = 2, group: bytes = GROUP) -> GateReason:
     with pytest.raises(GateError) as caught:
-        screen_commit(commit, group, epoch, roster, everybody)
+        screen_commit(commit, group, epoch, roster, everybody, NOW)
     assert isinstance(caught.value.reason, GateReason)
     return caught.value.reason
 
@@ -77,7 +81,7 @@ Scene = tuple[RineEngine, RineEngine, CommitBundle, tuple[Member, ...]]
 
 def test_a_good_commit_passes_and_each_condition_stops_it(scene: Scene) -> None:
     _, carol, bundle, roster = scene
-    assert screen_commit(bundle.commit, GROUP, 2, roster, everybody).epoch == 2
+    assert screen_commit(bundle.commit, GROUP, 2, roster, everybody, NOW).epoch == 2
     assert added_leaf_keys(bundle.commit) == (carol.leaf_key,)
     assert why(bundle.commit, roster, epoch=3) is GateReason.WRONG_EPOCH
     assert why(bundle.commit, roster, group=b"another") is GateReason.WRONG_GROUP
@@ -85,7 +89,7 @@ def test_a_good_commit_passes_and_each_condition_stops_it(scene: Scene) -> None:
     other = dataclasses.replace(roster[0], signature_key=bytes(32))
     assert why(bundle.commit, (other, *roster[1:])) is GateReason.LEAF_CHANGED
     with pytest.raises(GateError) as caught:
-        screen_commit(bundle.commit, GROUP, 2, roster, nobody)
+        screen_commit(bundle.commit, GROUP, 2, roster, nobody, NOW)
     assert caught.value.reason is GateReason.LEAF_NOT_LISTED
 
 
@@ -109,7 +113,7 @@ def test_external_commits_and_other_proposals_of_foreign_implementations(vectors
     for case in cases[:100]:
         commit = bytes.fromhex(case.public_message_commit)
         with pytest.raises(GateError) as caught:
-            screen_commit(commit, GROUP, 2, (), everybody)
+            screen_commit(commit, GROUP, 2, (), everybody, NOW)
         assert isinstance(caught.value.reason, GateReason)
         seen.add(caught.value.reason)
         for other in (case.public_message_proposal, case.mls_welcome):
@@ -121,26 +125,79 @@ def test_key_packages_must_be_of_the_listed_leaf_and_really_signed(scene: Scene)
     _, carol, _, _ = scene
     package = carol.key_packages(1)[0]
     entry = dataclasses.replace(ENTRY, leaf_key=carol.leaf_key)
-    assert screen_key_package(package, entry).identity == carol.leaf_key
+    assert screen_key_package(package, entry, NOW).identity == carol.leaf_key
     with pytest.raises(GateError) as caught:
-        screen_key_package(package, ENTRY)
+        screen_key_package(package, ENTRY, NOW)
     assert caught.value.reason is GateReason.LEAF_NOT_LISTED
     for at in (len(package) - 1, 20, 60):
         spoilt = package[:at] + bytes([package[at] ^ 1]) + package[at + 1 :]
         with pytest.raises(GateError) as caught:
-            screen_key_package(spoilt, entry)
+            screen_key_package(spoilt, entry, NOW)
         assert caught.value.reason is GateReason.NOT_PARSED
+
+
+DAY_MS = 24 * 3600 * 1000
+YEAR_S = 365 * 24 * 3600
+
+
+def over(lifetime: lifetimes.Lifetime | None, now_ms: int, late_s: int = 0) -> GateReason:
+    with pytest.raises(GateError) as caught:
+        lifetimes.check(lifetime, now_ms, late_s)
+    assert isinstance(caught.value.reason, GateReason)
+    return caught.value.reason
+
+
+def test_a_lifetime_has_a_beginning_an_end_and_a_bound() -> None:
+    start = NOW // 1000
+    good = (start, start + YEAR_S)
+    skew, late = lifetimes.SKEW_S, lifetimes.LATE_S
+    for lifetime, at_s in (
+        (None, 0),
+        (good, start),
+        (good, start - skew),
+        (good, good[1] + skew),
+        ((start, start + lifetimes.MAX_LIFETIME_S + skew), start),
+    ):
+        lifetimes.check(lifetime, at_s * 1000)
+    lifetimes.check(good, (good[1] + skew + late) * 1000, late)
+    assert over(good, (start - skew - 1) * 1000) is GateReason.NOT_YET_VALID
+    assert over(good, (good[1] + skew + 1) * 1000) is GateReason.EXPIRED
+    assert over(good, (good[1] + skew + late + 1) * 1000, late) is GateReason.EXPIRED
+    for lifetime in ((start, start + lifetimes.MAX_LIFETIME_S + skew + 1), (start, start - 1), (0, 2**64 - 1)):
+        assert over(lifetime, NOW) is GateReason.LIFETIME_TOO_LONG
+
+
+def test_expired_leaves_enter_by_no_claim_commit_or_welcome(scene: Scene) -> None:
+    _, carol, bundle, roster = scene
+    package, entry = carol.key_packages(1)[0], dataclasses.replace(ENTRY, leaf_key=carol.leaf_key)
+    before, late, after = NOW - DAY_MS, NOW + 370 * DAY_MS, NOW + 400 * DAY_MS
+    for now, reason in ((before, GateReason.NOT_YET_VALID), (late, GateReason.EXPIRED)):
+        with pytest.raises(GateError) as caught:
+            screen_key_package(package, entry, now)
+        assert caught.value.reason is reason
+    # What waited in the mailbox was taken in time by those who sent it.
+    assert screen_commit(bundle.commit, GROUP, 2, roster, everybody, late).epoch == 2
+    screen_roster(roster, everybody, late)
+    for now, reason in ((before, GateReason.NOT_YET_VALID), (after, GateReason.EXPIRED)):
+        with pytest.raises(GateError) as caught:
+            screen_commit(bundle.commit, GROUP, 2, roster, everybody, now)
+        assert caught.value.reason is reason
+        with pytest.raises(GateError) as caught:
+            screen_roster(roster, everybody, now)
+        assert caught.value.reason is reason
+    # A leaf that its owner has refreshed carries no lifetime: alice made commits, bob never did.
+    assert [member.lifetime is None for member in roster] == [True, False]
 
 
 def test_rosters_need_every_leaf_listed_and_every_name_to_be_its_key(scene: Scene) -> None:
     roster = scene[3]
-    screen_roster(roster, everybody)
+    screen_roster(roster, everybody, NOW)
     with pytest.raises(GateError) as caught:
-        screen_roster(roster, lambda key: key == roster[0].identity)
+        screen_roster(roster, lambda key: key == roster[0].identity, NOW)
     assert caught.value.reason is GateReason.LEAF_NOT_LISTED
     borrowed = (roster[0], dataclasses.replace(roster[1], identity=LEAF))
     with pytest.raises(GateError) as caught:
-        screen_roster(borrowed, everybody)
+        screen_roster(borrowed, everybody, NOW)
     assert caught.value.reason is GateReason.CREDENTIAL_MISMATCH
 
 

@@ -1,6 +1,7 @@
 """Groups whose members run different implementations: whatever one writes, the other reads."""
 
 import itertools
+import time
 
 import pytest
 from tests.engines.adapters import FOREIGN, GROUP, MakeNamed, Seat, committed, plaintext, refused, welcome
@@ -14,6 +15,7 @@ from letterlock.client.gate import screen_commit, screen_key_package, screen_ros
 from letterlock.model.ids import DeviceId
 from letterlock.wire.preimage import KeyFamily, SoftwareKey, Suite
 
+NOW = time.time_ns() // 1_000_000
 pytestmark = [pytest.mark.foreign, pytest.mark.needs("node")]
 
 BOTH_WAYS = pytest.mark.parametrize(("host", "guest"), [(DEFAULT, FOREIGN), (FOREIGN, DEFAULT)])
@@ -22,7 +24,7 @@ BOTH_WAYS = pytest.mark.parametrize(("host", "guest"), [(DEFAULT, FOREIGN), (FOR
 def screened(seat: Seat, bundle: CommitBundle) -> None:
     """As a device takes a commit: the gate first, then the engine."""
     roster = seat.port.roster(GROUP)
-    screen_commit(bundle.commit, GROUP, seat.port.epoch(GROUP), roster, lambda key: True)
+    screen_commit(bundle.commit, GROUP, seat.port.epoch(GROUP), roster, lambda key: True, NOW)
     assert seat.port.process(bundle.commit) == EpochAdvanced(GROUP, bundle.base_epoch + 1, active=True)
 
 
@@ -44,11 +46,13 @@ def test_one_creates_and_the_other_joins(named: MakeNamed, host: str, guest: str
     signer = SoftwareKey(KeyFamily.ENVELOPE, Suite.ED25519, bytes(32))
     session = SoftwareKey(KeyFamily.SESSION, Suite.ED25519, bytes(32))
     entry = ListedDevice(DeviceId(bytes(16)), DeviceKind.WEB, signer.public, bob.port.leaf_key, session.public)
-    screen_key_package(package, entry)
+    screen_key_package(package, entry, NOW)
     bundle = ann.port.add(GROUP, [package])
     ann.port.confirm(GROUP)
     joined = bob.port.join(bundle.welcomes[0])
-    screen_roster(joined.roster, {ann.port.leaf_key, bob.port.leaf_key}.__contains__)
+    # Both engines tell how long a leaf may stand; the guest's own is the one of its key package.
+    assert joined.roster[1].lifetime is not None
+    screen_roster(joined.roster, {ann.port.leaf_key, bob.port.leaf_key}.__contains__, NOW)
     bob.port.confirm(GROUP)
     talk(ann, bob)
 
@@ -133,7 +137,7 @@ def test_an_external_join_works_between_engines_and_is_stopped_by_the_gate(
         external = bytes(made.last_commit().commit)
     roster = bob.port.roster(GROUP)
     with pytest.raises(GateError) as caught:
-        screen_commit(external, GROUP, bob.port.epoch(GROUP), roster, lambda key: True)
+        screen_commit(external, GROUP, bob.port.epoch(GROUP), roster, lambda key: True, NOW)
     assert caught.value.reason is GateReason.EXTERNAL_COMMIT
     # The control: it is a good external commit, which the engine by itself would take. The gate is what refuses.
     assert isinstance(bob.port.process(external), EpochAdvanced)

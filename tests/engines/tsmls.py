@@ -258,7 +258,15 @@ def _group(group_id: bytes) -> str:
 
 
 def _roster(look: dict[str, Any]) -> tuple[Member, ...]:
-    return tuple(Member(entry["leaf"], raw(entry["identity"]), raw(entry["key"])) for entry in look["roster"])
+    return tuple(
+        Member(
+            entry["leaf"],
+            raw(entry["identity"]),
+            raw(entry["key"]),
+            (int(entry["lifetime"][0]), int(entry["lifetime"][1])) if entry["lifetime"] else None,
+        )
+        for entry in look["roster"]
+    )
 
 
 def _expect(message: bytes, kinds: set[SealedKind]) -> SealedBody:

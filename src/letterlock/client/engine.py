@@ -94,11 +94,14 @@ class Member:
         leaf: its index.
         identity: of the basic credential.
         signature_key: what it signs with; None where the engine does not tell it apart from the credential.
+        lifetime: of a leaf that still is the one of its key package (RFC 9420, section 7.2); None for one that its
+            owner's commit has replaced.
     """
 
     leaf: int
     identity: bytes = field(repr=False)
     signature_key: bytes | None = field(repr=False)
+    lifetime: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,7 +151,7 @@ class Accounts:
                 raise GateError(GateReason.UNKNOWN_DEVICE, device=device)
             if device in found:
                 raise GateError(GateReason.DUPLICATE_DEVICE, device=device)
-            screen_key_package(claimed.key_package, entry)
+            screen_key_package(claimed.key_package, entry, self._state.clock.now_ms())
             found[device] = claimed.key_package
         if answer.exhausted or not found:
             raise DeviceError(DeviceReason.KEY_PACKAGES_EXHAUSTED, missing=len(answer.exhausted))

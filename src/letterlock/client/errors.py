@@ -98,6 +98,9 @@ class GateReason(Reason):
     LIST_REFUSED = "device_list_refused"
     SUITE = "suite_not_supported"
     PRIVATE_COMMIT = "private_commit_cannot_be_screened"
+    LIFETIME_TOO_LONG = "lifetime_too_long"
+    NOT_YET_VALID = "lifetime_not_begun"
+    EXPIRED = "lifetime_over"
     BORN_DOWNGRADED = "group_says_that_it_is_not_encrypted"
     """The group's context carries ``end_mls`` (RCC.16): joining it would be a step down by itself (A14)."""
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from letterlock.assurance.device_list import Device as ListedDevice
+from letterlock.client import lifetimes
 from letterlock.client.engine import Joined, Member
 from letterlock.client.errors import GateError, GateReason
 from letterlock.wire.mls import (
@@ -34,11 +35,11 @@ Listed = Callable[[bytes], bool]
 """Whether an account-signed device list that this device verified names this leaf key."""
 
 
-def screen_key_package(package: bytes, entry: ListedDevice) -> KeyPackageInfo:
+def screen_key_package(package: bytes, entry: ListedDevice, now_ms: int) -> KeyPackageInfo:
     """A key package that the relay handed out for one device (A1).
 
     Raises:
-        GateError: NOT_PARSED, SUITE, LEAF_NOT_LISTED, CREDENTIAL_MISMATCH.
+        GateError: NOT_PARSED, SUITE, LEAF_NOT_LISTED, CREDENTIAL_MISMATCH, or its lifetime's.
     """
     try:
         info = parse_key_package(package)
@@ -50,11 +51,12 @@ def screen_key_package(package: bytes, entry: ListedDevice) -> KeyPackageInfo:
     if info.signature_key != entry.leaf_key:
         raise GateError(GateReason.LEAF_NOT_LISTED, device=entry.device)
     _check_credential(info.package.leaf)
+    lifetimes.check(info.package.leaf.lifetime, now_ms)
     return info
 
 
 def screen_commit(
-    commit: bytes, group_id: bytes, epoch: int, roster: tuple[Member, ...], listed: Listed
+    commit: bytes, group_id: bytes, epoch: int, roster: tuple[Member, ...], listed: Listed, now_ms: int
 ) -> PublicCommitInfo:
     """A commit from the mailbox (A2).
 
@@ -64,6 +66,7 @@ def screen_commit(
         epoch: at which this device stands.
         roster: the members now.
         listed: see :data:`Listed`.
+        now_ms: milliseconds UTC, for the lifetimes of added leaves.
 
     Raises:
         GateError: the reason; the engine must not be called.
@@ -82,7 +85,7 @@ def screen_commit(
     if info.sender.kind is not SenderKind.MEMBER or sender is None:
         raise GateError(GateReason.SENDER_UNKNOWN)
     for proposal in info.proposals:
-        _screen_proposal(proposal, roster, listed)
+        _screen_proposal(proposal, roster, listed, now_ms)
     if info.path is not None:
         # A path replaces the sender's leaf: it may bring new encryption keys, never another signature key or name.
         leaf = info.path.leaf
@@ -104,17 +107,18 @@ def screen_joined(joined: Joined) -> None:
         raise GateError(GateReason.BORN_DOWNGRADED)
 
 
-def screen_roster(roster: tuple[Member, ...], listed: Listed) -> None:
+def screen_roster(roster: tuple[Member, ...], listed: Listed, now_ms: int) -> None:
     """All members of a group that a welcome leads to.
 
     Raises:
-        GateError: LEAF_NOT_LISTED, CREDENTIAL_MISMATCH.
+        GateError: LEAF_NOT_LISTED, CREDENTIAL_MISMATCH, or a lifetime's.
     """
     for member in roster:
         if member.signature_key is not None and member.signature_key != member.identity:
             raise GateError(GateReason.CREDENTIAL_MISMATCH, leaf=member.leaf)
         if not listed(member.identity):
             raise GateError(GateReason.LEAF_NOT_LISTED, leaf=member.leaf)
+        lifetimes.check(member.lifetime, now_ms, lifetimes.LATE_S)
 
 
 def added_leaf_keys(commit: bytes) -> tuple[bytes, ...]:
@@ -130,7 +134,9 @@ def added_leaf_keys(commit: bytes) -> tuple[bytes, ...]:
     return tuple(proposal.key_package.leaf.signature_key for proposal in info.proposals if isinstance(proposal, Add))
 
 
-def _screen_proposal(proposal: Proposal | ProposalReference, roster: tuple[Member, ...], listed: Listed) -> None:
+def _screen_proposal(
+    proposal: Proposal | ProposalReference, roster: tuple[Member, ...], listed: Listed, now_ms: int
+) -> None:
     if isinstance(proposal, ProposalReference):
         raise GateError(GateReason.PROPOSAL_BY_REFERENCE)
     if isinstance(proposal, Add):
@@ -140,6 +146,7 @@ def _screen_proposal(proposal: Proposal | ProposalReference, roster: tuple[Membe
         if not listed(leaf.signature_key):
             raise GateError(GateReason.LEAF_NOT_LISTED)
         _check_credential(leaf)
+        lifetimes.check(leaf.lifetime, now_ms, lifetimes.LATE_S)
         return
     if isinstance(proposal, Remove):
         if all(member.leaf != proposal.removed for member in roster):

@@ -70,6 +70,7 @@ class Inbound:
         store: DeviceStore,
         keys: DeviceKeys,
         groups: dict[bytes, GroupRecord],
+        now_ms: int,
         hints: Hints,
         seal: Seal,
     ) -> None:
@@ -78,6 +79,7 @@ class Inbound:
         self._floors: Final = floors
         self._store: Final = store
         self._keys: Final = keys
+        self._now_ms: Final = now_ms
         self._hints: Final = hints
         self._seal: Final = seal
         self.groups: Final = groups
@@ -144,7 +146,7 @@ class Inbound:
             screen_joined(joined)
             if not all(self._directory.listed(member.identity) for member in joined.roster):
                 await self._hints(GroupRef(item.group), None)
-            screen_roster(joined.roster, self._directory.listed)
+            screen_roster(joined.roster, self._directory.listed, self._now_ms)
         except OperationError:
             self._engine.discard(joined.group_id)
             raise
@@ -157,7 +159,7 @@ class Inbound:
         if not all(map(self._directory.listed, added_leaf_keys(item.body))):
             await self._hints(GroupRef(item.group), epoch)
         roster = self._engine.roster(record.group_id)
-        screen_commit(item.body, record.group_id, epoch, roster, self._directory.listed)
+        screen_commit(item.body, record.group_id, epoch, roster, self._directory.listed, self._now_ms)
         event = self._engine.process(item.body)
         assert isinstance(event, EpochAdvanced), "the gate lets only commits through"
         chain = chain_next(record.chain, epoch, item.body) if record.chain else b""

@@ -62,6 +62,7 @@ class Receiving:
                 state.store,
                 state.keys,
                 dict(state.groups),
+                state.clock.now_ms(),
                 self._hints,
                 self._outgoings.sealed,
             )

@@ -374,7 +374,7 @@ class RineEngine:
             raise EngineError(EngineReason.STATE_DAMAGED) from None
         if {entry.leaf: entry.identity for entry in found} != _identities(group):
             raise EngineError(EngineReason.STATE_DAMAGED)
-        return tuple(Member(entry.leaf, entry.identity, entry.signature_key) for entry in found)
+        return tuple(Member(entry.leaf, entry.identity, entry.signature_key, entry.lifetime) for entry in found)
 
     def _context_extensions(self, group: "rine_mls.MlsGroup") -> tuple[int, ...]:
         try:

@@ -20,6 +20,7 @@ class TreeLeaf:
     leaf: int
     signature_key: bytes = field(repr=False)
     identity: bytes = field(repr=False)
+    lifetime: tuple[int, int] | None
 
 
 def leaves(group_info: bytes) -> tuple[TreeLeaf, ...]:
@@ -44,7 +45,7 @@ def leaves(group_info: bytes) -> tuple[TreeLeaf, ...]:
         # Leaves stand at the even places of the array (RFC 9420, appendix C).
         node = _node(nodes, index % 2 == 0) if nodes.optional() else None
         if node is not None:
-            found.append(TreeLeaf(index // 2, node.signature_key, node.credential.identity))
+            found.append(TreeLeaf(index // 2, node.signature_key, node.credential.identity, node.lifetime))
         index += 1
     return tuple(found)
 

@@ -127,9 +127,10 @@ export function described(state) {
   const roster = []
   for (const [node, entry] of state.ratchetTree.entries()) {
     if (entry?.nodeType !== 'leaf') continue
-    const { credential, signaturePublicKey } = entry.leaf
+    const { credential, signaturePublicKey, leafNodeSource, lifetime } = entry.leaf
     if (credential.credentialType !== 'basic') throw new Refused('state')
-    roster.push({ leaf: node / 2, identity: b64(credential.identity), key: b64(signaturePublicKey) })
+    const times = leafNodeSource === 'key_package' ? [`${lifetime.notBefore}`, `${lifetime.notAfter}`] : null
+    roster.push({ leaf: node / 2, identity: b64(credential.identity), key: b64(signaturePublicKey), lifetime: times })
   }
   return {
     group_id: b64(state.groupContext.groupId),
