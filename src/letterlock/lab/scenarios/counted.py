@@ -11,8 +11,9 @@ from pathlib import Path
 import httpx
 
 from letterlock.lab.demo.world import GatewayProcess
-from letterlock.wire.tlog.entries import Batch, Quarantine, decode_entry
+from letterlock.wire.tlog.entries import Batch, Finding, decode_entry
 from letterlock.wire.tlog.tiles import bundles_at, split_bundle
+from letterlock.wire.tlog.words import FindingCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +22,17 @@ class Counted:
 
     Attributes:
         accepted: of all batch entries together.
-        quarantined: entries of that kind.
+        entries: of each other type, by its name.
+        inbound: messages from outside that were dropped, of the findings that say so.
         submissions: of the metric, by outcome.
+        downgrades: of the metric, by outcome.
     """
 
     accepted: int
-    quarantined: int
+    entries: Counter[str]
+    inbound: int
     submissions: Counter[str]
+    downgrades: Counter[str]
 
 
 def _cli(*arguments: str) -> None:
@@ -49,14 +54,25 @@ async def counted(gateway: GatewayProcess, export: Path) -> Counted:
     _cli("ledger", "verify", "--data", str(gateway.folder))
     _cli("ledger", "export", str(export), "--data", str(gateway.folder))
     size = int((export / "checkpoint").read_text().splitlines()[1])
-    accepted = quarantined = 0
+    accepted = inbound = 0
+    entries: Counter[str] = Counter()
     for address in bundles_at(size):
         for raw in split_bundle((export / address.path).read_bytes(), address.width):
             entry = decode_entry(raw)
-            accepted += entry.accepted if isinstance(entry, Batch) else 0
-            quarantined += isinstance(entry, Quarantine)
+            if isinstance(entry, Batch):
+                accepted += entry.accepted
+                continue
+            entries[entry.t] += 1
+            if isinstance(entry, Finding) and entry.code is FindingCode.INBOUND_DROPPED:
+                inbound += entry.count
     async with httpx.AsyncClient(base_url=gateway.url) as http:
         page = await http.get("/metrics", headers={"Authorization": f"Bearer {gateway.api_key}"})
     page.raise_for_status()
-    found = re.findall(r'^letterlock_submissions_total\{outcome="(\w+)"\} (\S+)$', page.text, re.MULTILINE)
-    return Counted(accepted, quarantined, Counter({word: int(float(value)) for word, value in found}))
+    submissions: Counter[str] = Counter()
+    for word, value in re.findall(r'^letterlock_submissions_total\{outcome="(\w+)"\} (\S+)$', page.text, re.MULTILINE):
+        submissions[word] += int(float(value))
+    downgrades: Counter[str] = Counter()
+    pattern = r'^letterlock_downgrades_total\{cause="\w+",outcome="(\w+)"\} (\S+)$'
+    for word, value in re.findall(pattern, page.text, re.MULTILINE):
+        downgrades[word] += int(float(value))
+    return Counted(accepted, entries, inbound, submissions, downgrades)

@@ -1,11 +1,12 @@
 """Makes the messages of a mix: the genuine ones with the sender's real MLS engine, the others out of them."""
 
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
 from letterlock.lab.demo.world import Phone
-from letterlock.lab.scenarios.truth import SHARES, Truth
+from letterlock.lab.scenarios.truth import SHARES, SMS, Truth
 from letterlock.model.ids import GroupRef
 from letterlock.wire.mls.codec import length_header
 from letterlock.wire.stream import NO_HASH, NO_ID, Result, ResultStatus
@@ -55,12 +56,16 @@ class Maker:
         self.group_id = phone.device.group(group).group_id
         self.epoch = phone.device.engine.epoch(self.group_id)
 
-    async def mix(self, count: int) -> list[Sample]:
-        """The next samples. The first of a run is genuine, so that there is something to vary."""
+    def truths(self, count: int) -> list[Truth]:
+        """What the next messages of the mix are to be. The first of a run is genuine: something to vary."""
         truths = self._source.choices(list(SHARES), list(SHARES.values()), k=count)
         if not self._genuine:
             truths[0] = Truth.GENUINE
-        return [await self._one(truth) for truth in truths]
+        return truths
+
+    async def samples(self, truths: Iterable[Truth]) -> list[Sample]:
+        """Makes those that devices send."""
+        return [await self._one(truth) for truth in truths if truth not in SMS]
 
     async def _one(self, truth: Truth) -> Sample:
         if truth is Truth.GENUINE:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from letterlock.lab.scenarios.truth import Shown, Truth
@@ -58,11 +59,12 @@ class Matrix:
 
     def table(self) -> Table:
         """For people."""
-        shown = Table(title=f"{self.surface}: {self.messages} messages, {self.too_high} shown too high")
+        title = f"{self.surface}: {self.messages} messages, {self.too_high} shown too high"
+        shown = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
         shown.add_column("what it was")
         for word in Shown:
-            shown.add_column(word.name.lower(), justify="right")
-        shown.add_column("at most")
+            shown.add_column(word.name.lower().replace("_", "\n"), justify="right", no_wrap=True)
+        shown.add_column("at most", no_wrap=True)
         for truth in Truth:
             row = [self.counts[truth, word] for word in Shown]
             shown.add_row(truth.value, *(str(n or ".") for n in row), self.expected(truth).name.lower())

@@ -1,4 +1,4 @@
-"""Plays a mix through a real gateway process: sent over HTTP and over the stream, received by a real device."""
+"""Plays a mix through a real gateway process: MLS over HTTP and the stream to a real device, SMS to phones."""
 
 import random
 from base64 import b64decode, b64encode
@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from letterlock.client import events
+from letterlock.lab.demo.centre import CentreProcess
 from letterlock.lab.demo.world import GatewayProcess, Phone, enrol
 from letterlock.lab.scenarios.maker import Maker, Sample
 from letterlock.lab.scenarios.matrix import Matrix
 from letterlock.lab.scenarios.submitter import StreamSubmitter
+from letterlock.lab.scenarios.texting import Texting, Texts
 from letterlock.lab.scenarios.truth import Shown, Truth, at_device, at_server
 from letterlock.model.ids import GroupRef
 from letterlock.wire.stream import NO_HASH, NO_ID, Delivery, ItemKind, Result, ResultStatus
@@ -42,12 +44,16 @@ class Outcome:
         compared: messages of which the sender's answer and the recipient's mailbox both spoke.
         differing: messages of which two surfaces of the gateway said different things.
         marker: stands in every text of the mix, genuine or not; for a sweep.
+        texts: what the SMS came to besides.
+        prefixes: what every phone number of the mix begins with.
         wrong_text: messages that the device showed with other words than were sent, out of order or twice.
     """
 
     marker: str
+    texts: Texts
+    prefixes: list[str]
     server: Matrix = field(default_factory=lambda: Matrix("The gateway", at_server))
-    device: Matrix = field(default_factory=lambda: Matrix("The recipient's device", at_device))
+    device: Matrix = field(default_factory=lambda: Matrix("The recipient's device or phone", at_device))
     statuses: Counter[str] = field(default_factory=Counter)
     streamed: Counter[str] = field(default_factory=Counter)
     compared: int = 0
@@ -57,7 +63,8 @@ class Outcome:
     @property
     def holds(self) -> bool:
         """Whether all was as it must be."""
-        return self.server.holds and self.device.holds and not self.differing and not self.wrong_text
+        shown = self.server.holds and self.device.holds
+        return shown and not self.differing and not self.wrong_text and not self.texts.wrong
 
 
 @dataclass(slots=True)
@@ -70,37 +77,58 @@ class _Told:
 
 
 async def play(
-    work: Path, gateway: GatewayProcess, count: int, seed: int, progress: Callable[[int], None] = lambda _: None
+    work: Path,
+    gateway: GatewayProcess,
+    centre: CentreProcess,
+    count: int,
+    seed: int,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> Outcome:
     """Enrols a sender, a recipient and an outsider, and plays a mix.
 
     Args:
         work: for the phones' stores.
-        gateway: serving.
+        gateway: serving, with a way over SMS.
+        centre: its message centre.
         count: of messages.
         seed: of everything but keys.
         progress: told how many were played.
     """
     phones: list[Phone] = []
+    source = random.Random(seed)
+    marker = f"canary {source.randbytes(12).hex()}"
+    texting = Texting(gateway, centre, source, marker)
     try:
         # One after the other, each noted at once, so that all that were made are closed.
         phones.append(await enrol(work, gateway, f"sender-{seed}", "lab"))
         phones.append(await enrol(work, gateway, f"recipient-{seed}", "lab"))
         phones.append(await enrol(work, gateway, f"outsider-{seed}", "lab"))
-        return await _Play(phones[0], phones[1], phones[2], gateway.url, seed).run(count, progress)
+        outcome = Outcome(marker, texting.texts, texting.numbers.prefixes)
+        return await _Play(phones[0], phones[1], phones[2], texting, gateway.url, source, outcome).run(count, progress)
     finally:
+        await texting.close()
         for phone in phones:
             await phone.close()
 
 
 class _Play:
-    def __init__(self, sender: Phone, recipient: Phone, outsider: Phone, url: str, seed: int) -> None:
+    def __init__(
+        self,
+        sender: Phone,
+        recipient: Phone,
+        outsider: Phone,
+        texting: Texting,
+        url: str,
+        source: random.Random,
+        outcome: Outcome,
+    ) -> None:
         self._sender = sender
         self._recipient = recipient
         self._outsider = outsider
+        self._texting = texting
         self._url = url
-        self._source = random.Random(seed)
-        self._outcome = Outcome(f"canary {self._source.randbytes(12).hex()}")
+        self._source = source
+        self._outcome = outcome
         self._pending: dict[str, tuple[Sample, Block]] = {}
         self._repeated: list[tuple[Sample, str]] = []
         self._delivered: dict[str, Block] = {}
@@ -116,17 +144,22 @@ class _Play:
         maker = Maker(self._sender, group, self._source, self._outcome.marker)
         played = 0
         while played < count:
-            samples = await maker.mix(min(BATCH, count - played))
+            truths = maker.truths(min(BATCH, count - played))
+            samples = await maker.samples(truths)
             await self._submit(group, samples, streamed=played // BATCH % 2 == 1)
+            await self._texting.play(truths)
             await self._receive()
             for sample, message_id in self._repeated:
                 self._outcome.server.add(sample.truth, _shown_of(self._delivered.get(message_id, ("", "", ""))))
             self._repeated.clear()
-            played += len(samples)
+            played += len(truths)
             progress(played)
         # Accepted and never delivered is shown by no device; the matrix would lack it.
         for sample, _ in self._pending.values():
             self._outcome.device.add(sample.truth, Shown.REFUSED)
+        for truth, at_gateway, at_phone in await self._texting.shown():
+            self._outcome.server.add(truth, at_gateway)
+            self._outcome.device.add(truth, at_phone)
         return self._outcome
 
     async def _submit(self, group: GroupRef, samples: list[Sample], *, streamed: bool) -> None:

@@ -9,11 +9,17 @@ class Shown(IntEnum):
     """What a surface shows, from the least to the most that a person could believe."""
 
     REFUSED = 0
-    QUARANTINED = 1
+    HELD = 1
+    """It waits for an answer; nothing left."""
+    QUARANTINED = 2
     """Claimed to be end-to-end encrypted and is not: unverified, not delivered."""
-    FRAMED = 2
+    CLEAR = 3
+    """Sent, or on a phone's screen; readable by anybody on the way, and nothing better is said of it."""
+    SERVERS_READ = 4
+    """Said to be readable by servers on the way alone: more than is true of any SMS."""
+    FRAMED = 5
     """A server checked the framing; nobody opened it."""
-    ATTESTED = 3
+    ATTESTED = 6
     """The viewer's device opened it and verified the sender's signature: the only one that may say "verified"."""
 
 
@@ -35,37 +41,70 @@ class Truth(Enum):
     AHEAD = "an MLS message of an epoch to come"
     HANDSHAKE = "a private commit sent as a message"
     OUTSIDER = "a framed message from a device outside the group"
+    SMS_NOTICE = "SMS: a notice"
+    SMS_REPEATED = "SMS: the same notice again, same key"
+    SMS_KEY_REUSED = "SMS: another notice under a used key"
+    SMS_AGREED = "SMS: a conversation, asked, answered yes"
+    SMS_DECLINED = "SMS: a conversation, asked, answered no"
+    SMS_OTHER_WORDS = "SMS: other words than were agreed to"
+    SMS_HELD = "SMS: a conversation that waits for an answer"
+    SMS_RELEASED = "SMS: a conversation that waited, answered yes"
+    SMS_NOT_DOWN = "SMS: a conversation that must not step down"
+    SMS_CLAIMED = "SMS: readable, claims E2EE"
+    SMS_BAD_NUMBER = "SMS: to what is no number"
+    SMS_INBOUND = "SMS from outside, its sender anybody's word"
 
 
 SHARES: Final = {
-    Truth.GENUINE: 46,
-    Truth.REPEATED: 4,
-    Truth.REPLAYED: 4,
-    Truth.ALTERED: 4,
-    Truth.SHELL: 8,
-    Truth.RANDOM: 6,
-    Truth.TRUNCATED: 4,
-    Truth.TRAILING: 4,
-    Truth.READABLE: 4,
-    Truth.OTHER_GROUP: 4,
+    Truth.GENUINE: 36,
+    Truth.REPEATED: 3,
+    Truth.REPLAYED: 3,
+    Truth.ALTERED: 3,
+    Truth.SHELL: 6,
+    Truth.RANDOM: 5,
+    Truth.TRUNCATED: 3,
+    Truth.TRAILING: 3,
+    Truth.READABLE: 3,
+    Truth.OTHER_GROUP: 3,
     Truth.OLD_EPOCH: 3,
-    Truth.AHEAD: 3,
-    Truth.HANDSHAKE: 3,
+    Truth.AHEAD: 2,
+    Truth.HANDSHAKE: 2,
     Truth.OUTSIDER: 3,
+    Truth.SMS_NOTICE: 6,
+    Truth.SMS_REPEATED: 1,
+    Truth.SMS_KEY_REUSED: 1,
+    Truth.SMS_AGREED: 4,
+    Truth.SMS_DECLINED: 2,
+    Truth.SMS_OTHER_WORDS: 1,
+    Truth.SMS_HELD: 1,
+    Truth.SMS_RELEASED: 1,
+    Truth.SMS_NOT_DOWN: 1,
+    Truth.SMS_CLAIMED: 2,
+    Truth.SMS_BAD_NUMBER: 1,
+    Truth.SMS_INBOUND: 1,
 }
 """Of a hundred messages, in a mix."""
 
+SMS: Final = frozenset(truth for truth in Truth if truth.name.startswith("SMS_"))
+"""Those that a tenant's software sends, or that come from outside."""
 _FRAMED: Final = frozenset({Truth.REPEATED, Truth.REPLAYED, Truth.ALTERED, Truth.SHELL, Truth.GENUINE})
 _UNPARSED: Final = frozenset({Truth.RANDOM, Truth.TRUNCATED, Truth.TRAILING, Truth.READABLE})
+_SENT: Final = frozenset({Truth.SMS_NOTICE, Truth.SMS_AGREED, Truth.SMS_RELEASED})
 
 
 def at_server(truth: Truth) -> Shown:
     """What a server without keys may say, and must: it cannot tell ciphertext from plaintext in a shell (A3)."""
     if truth in _FRAMED:
         return Shown.FRAMED
+    if truth in _SENT or truth is Truth.SMS_REPEATED:
+        return Shown.CLEAR
+    if truth is Truth.SMS_HELD:
+        return Shown.HELD
     return Shown.QUARANTINED if truth in _UNPARSED else Shown.REFUSED
 
 
 def at_device(truth: Truth) -> Shown:
-    """The most that the recipient's device may show."""
+    """The most that the recipient's device may show: an MLS device, or the screen of an SMS-only phone."""
+    if truth in _SENT:
+        return Shown.CLEAR
     return Shown.ATTESTED if truth is Truth.GENUINE else Shown.REFUSED
