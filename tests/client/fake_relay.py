@@ -82,6 +82,7 @@ class FakeRelay:
         self.idempotent: dict[tuple[str, bytes], tuple[bytes, dict[str, Any]]] = {}
         self.sent: dict[bytes, bytes] = {}
         self.calls: list[str] = []
+        self.logins = 0
         self.tamper: Callable[[str, dict[str, Any]], None] = lambda call, answer: None
         self.before: Callable[[str], None] = lambda call: None
         self.lose_answer: set[str] = set()
@@ -155,6 +156,7 @@ class FakeRelay:
         if body["state_counter"] <= self.counters.get(device, 0):
             raise RefusalError(409, "state_rolled_back", acknowledged_counter=self.counters[device])
         self.counters[device] = body["state_counter"]
+        self.logins += 1
         token = os.urandom(8).hex()
         self.tokens[token] = device
         box = self.boxes[device]
@@ -260,6 +262,9 @@ class FakeRelay:
                 start = int(query["from_epoch"])
                 return {"commits": [entry for entry in group.log if entry["base_epoch"] >= start]}
             return self._commit(ref, group, body, device)
+        if body["state_counter"] < self.counters[device]:
+            raise RefusalError(409, "state_rolled_back", acknowledged_counter=self.counters[device])
+        self.counters[device] = body["state_counter"]
         return {"results": [self._message(ref, group, entry, device) for entry in body["messages"]]}
 
     def _commit(self, ref: str, group: Group, body: dict[str, Any], device: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Devices against a relay in memory: the whole life, bad luck, and a relay that lies (A1, A2, A18)."""
 
+import asyncio
 import os
 import shutil
 import time
@@ -25,7 +26,7 @@ from letterlock.client.errors import (
     RelayReason,
 )
 from letterlock.client.inbound import Item
-from letterlock.client.relay import MailboxItem, RelayCalls
+from letterlock.client.relay import MailboxItem, RelayCalls, SessionAnswer
 from letterlock.client.rine import RineEngine
 from letterlock.client.sealing import ClientKey
 from letterlock.client.store import DeviceStore
@@ -525,6 +526,59 @@ async def test_a_restored_old_copy_may_not_log_in(world: World, tmp_path: Path) 
         await alice.device.login()
     assert caught.value.reason is DeviceReason.STATE_ROLLED_BACK
     await bob.device.login()
+
+
+@pytest.mark.attack("A18")
+async def test_a_copy_with_a_live_token_is_refused_when_it_sends_and_one_that_was_overtaken_is_not(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, bob, ref = await world.pair()
+    name = str(alice.device.device)
+    await alice.device.send(ref, b"first")
+    world.relay.counters[name] += 100
+    with pytest.raises(DeviceError) as caught:
+        await alice.device.flush()
+    assert caught.value.reason is DeviceReason.STATE_ROLLED_BACK
+    assert world.relay.boxes[str(bob.device.device)].items == []
+    # A call of its own was faster: the login is above whatever it stated, and the send is repeated.
+    state = alice.device._state
+    now = world.relay.counters[name] = state.store.state_counter
+    stated = [now - 1]
+    monkeypatch.setattr(state, "stated_counter", lambda: stated.pop() if stated else state.store.state_counter)
+    before = world.relay.logins
+    assert await alice.device.flush() == 1
+    assert world.relay.logins == before + 1
+
+
+async def test_two_logins_at_once_are_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    alice, _, _ = await world.pair()
+    session = alice.device._session
+    log_in = session._log_in
+
+    async def slowly() -> SessionAnswer:
+        await asyncio.sleep(0)
+        return await log_in()
+
+    monkeypatch.setattr(session, "_log_in", slowly)
+    before = world.relay.logins
+    one, two = await asyncio.gather(alice.device.token(renew=True), alice.device.token(renew=True))
+    assert one == two
+    assert world.relay.logins == before + 1
+
+
+async def test_while_a_login_is_under_way_calls_state_the_counter_before_it(world: World) -> None:
+    alice, _, _ = await world.pair()
+    before = alice.device.state_counter()
+    stated: list[int] = []
+
+    def tamper(call: str, answer: dict[str, Any]) -> None:
+        if call.endswith("/session"):
+            stated.append(alice.device.state_counter())
+
+    world.relay.tamper = tamper
+    await alice.device.login()
+    assert stated == [before]
+    assert alice.device.state_counter() == before + 1
 
 
 async def test_a_relay_that_tells_another_story_is_found_out(world: World) -> None:

@@ -4,9 +4,11 @@ import asyncio
 import os
 from collections.abc import Sequence
 
+import pytest
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
+from letterlock.client.errors import DeviceError, DeviceReason
 from letterlock.client.transport import BACKOFF_LIMIT_S, DeviceStream, Sending, StreamEnd, backoff
 from letterlock.wire import stream
 
@@ -24,14 +26,22 @@ class Handler:
             for n in range(1, sends + 1)
         ]
         self.logins: list[bool] = []
+        self.counted = 0
+        self.old = False
         self.enough = asyncio.Event()
 
     async def token(self, renew: bool) -> str:
         self.logins.append(renew)
+        if self.old and renew:
+            raise DeviceError(DeviceReason.STATE_ROLLED_BACK)
         return "fresh" if renew else "stale"
 
     def cursor(self) -> int:
         return self.at
+
+    def state_counter(self) -> int:
+        self.counted += 1
+        return self.counted
 
     async def delivered(self, first_seq: int, items: Sequence[stream.Delivery]) -> int:
         assert first_seq == self.at + 1
@@ -60,6 +70,7 @@ class Server:
         self.close_with = list(close_with)
         self.taken: dict[bytes, bytes] = {}
         self.hellos: list[int] = []
+        self.counters: list[int] = []
         self.acked = 0
         self.flying = 0
         self.most_flying = 0
@@ -81,6 +92,7 @@ class Server:
         hello = stream.decode_client(await self._bytes(socket))
         assert isinstance(hello, stream.Hello)
         self.hellos.append(hello.applied)
+        self.counters.append(hello.state_counter)
         await socket.send(stream.encode_welcome(len(self.mailbox), self.credit))
         for sent, number in enumerate(range(hello.applied, len(self.mailbox)), 1):
             body = self.mailbox[number]
@@ -92,6 +104,7 @@ class Server:
                 return
         while True:
             frame = stream.decode_client(await self._bytes(socket))
+            self.counters.append(frame.state_counter)
             if isinstance(frame, stream.Ack):
                 self.acked = frame.applied
                 if self.acked == len(self.mailbox):
@@ -163,8 +176,22 @@ async def test_an_expired_session_is_renewed_without_waiting() -> None:
 
 
 async def test_final_closes_end_the_loop() -> None:
-    for code, end in ((4403, StreamEnd.REMOVED), (4409, StreamEnd.REPLACED), (4410, StreamEnd.ROLLED_BACK)):
+    for code, end in ((4403, StreamEnd.REMOVED), (4409, StreamEnd.REPLACED)):
         assert await run(Server(close_with=[code]), Handler(), None) is end
+
+
+@pytest.mark.attack("A18")
+async def test_a_login_tells_whether_a_device_is_an_old_copy() -> None:
+    copy = Handler()
+    copy.old = True
+    assert await run(Server(close_with=[4410]), copy, None) is StreamEnd.ROLLED_BACK
+    assert copy.logins == [False, True]
+    server, overtaken = Server(mailbox=3, close_with=[4410]), Handler(sends=2)
+    assert await run(server, overtaken, server.all_acked) is StreamEnd.STOPPED
+    assert overtaken.logins == [False, True]
+    assert server.counters == sorted(server.counters), "each frame states the counter"
+    assert len(server.counters) >= 3
+    assert await run(Server(close_with=[4410, 4410]), Handler(), None) is StreamEnd.ROLLED_BACK, "a relay that insists"
 
 
 async def test_other_closes_are_tried_again() -> None:

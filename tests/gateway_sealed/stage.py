@@ -93,6 +93,7 @@ class Stage:
             world.clock,
             self.metrics,
             lambda: self.busy,
+            world.directory.hear,
         )
 
     def _key(self) -> StorageKey:
@@ -109,7 +110,7 @@ class Stage:
         return Submission(TargetKind.GROUP, self.group.value, sha256(mark).digest()[:16], self.sealed(mark, **how))
 
     def connect(self, number: int, **how: Any) -> "Connection":
-        return Connection(self, self.tokens[number], **how)
+        return Connection(self, self.tokens[number], counter=self.phones[number].counter, **how)
 
 
 @asynccontextmanager
@@ -126,8 +127,15 @@ class Connection:
     """A device's end of a stream: what it sends, what it got, and whether it reads."""
 
     def __init__(
-        self, stage: Stage, token: str | None, *, path: str = "/v1/stream", protocol: str = frames.SUBPROTOCOL
+        self,
+        stage: Stage,
+        token: str | None,
+        *,
+        path: str = "/v1/stream",
+        protocol: str = frames.SUBPROTOCOL,
+        counter: int = 0,
     ) -> None:
+        self.counter = counter
         headers = [] if token is None else [(b"authorization", f"Bearer {token}".encode())]
         scope = {"type": "websocket", "path": path, "headers": headers, "subprotocols": [protocol]}
         self._in: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -155,7 +163,7 @@ class Connection:
         self._in.put_nowait({"type": "websocket.receive", "text": text})
 
     async def hello(self, applied: int = 0, window: int = 100) -> frames.Welcome:
-        self.say(frames.encode_hello(applied, window))
+        self.say(frames.encode_hello(applied, window, self.counter))
         welcome = await self.next()
         assert isinstance(welcome, frames.Welcome)
         return welcome

@@ -9,6 +9,7 @@ from tests.gateway_sealed.stage import Connection, Stage, staged
 from tests.relay.world import Person
 
 from letterlock.faces.http import stream as module
+from letterlock.relay.errors import RelayError
 from letterlock.storage.errors import StorageError, StorageReason
 from letterlock.storage.tenant_commands import PolicyLoaded
 from letterlock.wire import stream as frames
@@ -121,7 +122,7 @@ async def test_without_a_session_there_is_no_stream(tmp_path: Path, token: str |
     "data",
     [
         b"", b"\x01", b"\x02\x00", b"\x01\x77", frames.encode_ack(0), frames.encode_hello(0, 1) + b"x",
-        frames.encode_hello(99, 1), frames.encode_welcome(0, 1), b"\x01\x00" + bytes(10),
+        frames.encode_hello(99, 1, 1), frames.encode_welcome(0, 1), b"\x01\x00" + bytes(10),
     ],
 )  # fmt: skip
 async def test_a_first_frame_that_is_no_hello_closes(tmp_path: Path, data: bytes) -> None:
@@ -167,8 +168,54 @@ async def test_a_device_that_went_back_is_told_so(tmp_path: Path) -> None:
         await acknowledged(stage, 1, got[-1][0])
         await again.hang_up()
         restored = stage.connect(1)
-        restored.say(frames.encode_hello(0, 10))
+        restored.say(frames.encode_hello(0, 10, restored.counter))
         assert await restored.close_code() == module.CLOSE_ROLLED_BACK
+
+
+@pytest.mark.attack("A18")
+@pytest.mark.parametrize("by", ["hello", "submit", "ack", "quarantined"])
+async def test_a_stream_that_opens_with_an_old_counter_is_closed(tmp_path: Path, by: str) -> None:
+    async with staged(tmp_path, ["ann", "bob"]) as stage:
+        bob = stage.connect(1)
+        bob.counter = 9 if by == "hello" else 3
+        head = (await bob.hello()).head
+        if by == "ack":
+            bob.say(frames.encode_ack(head, 9))
+            await acknowledged(stage, 1, head)
+        elif by != "hello":
+            item = stage.submission(b"x")
+            if by == "quarantined":
+                item = Submission(item.target_kind, item.target, item.message_ref, GARBAGE)
+            bob.say(frames.encode_submit(0, [item], 9))
+            await bob.results(1)
+        await bob.hang_up()
+        copy = stage.connect(1)
+        copy.say(frames.encode_hello(head, 10, 8))
+        assert await copy.close_code() == module.CLOSE_ROLLED_BACK
+        same = stage.connect(1)
+        same.counter = 9
+        await same.hello(head if by == "ack" else 0)
+        await same.hang_up()
+        if by != "hello":
+            stored = await stage.world.rows("SELECT state_counter FROM device WHERE mailbox=?", stage.phones[1].mailbox)
+            assert stored == [(9,)], "kept in the commit of what it came with"
+        stage.phones[1].counter = 8
+        with pytest.raises(RelayError) as refused:
+            await stage.phones[1].log_in(stage.world)
+        assert refused.value.facts == {"acknowledged_counter": 9}, "an old copy gets no new session either"
+
+
+@pytest.mark.attack("A18")
+async def test_a_counter_that_a_frame_states_only_ever_raises(tmp_path: Path) -> None:
+    async with staged(tmp_path, ["ann", "bob"]) as stage:
+        ann = stage.connect(0)
+        ann.counter = 5
+        await ann.hello()
+        # Frames of one stream may have been overtaken by a call on another connection: they are taken all the same.
+        stage.world.directory.hear(stage.phones[0].mailbox, 7)
+        ann.say(frames.encode_submit(0, [stage.submission(b"x")], 6))
+        assert [one.status for one in await ann.results(1)] == [ResultStatus.ACCEPTED]
+        assert stage.world.directory.hear(stage.phones[0].mailbox, 0) == 7
 
 
 async def test_a_second_connection_replaces_the_first(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ async def served(folder: Path) -> AsyncGenerator[Served]:
         assert isinstance(credentials, Credentials)
         # A session of a device that no route finds: enough for every check before the use case, and for "not found".
         token_hash = sha256(DEVICE_TOKEN.encode()).digest()
-        row = SessionRow(tenant.no, tenant.id, 999, b"d" * 16, b"a" * 16, 2**50, token_hash)
+        row = SessionRow(tenant.no, tenant.id, 999, b"d" * 16, b"a" * 16, 2**50, token_hash, 0)
         credentials._sessions.add(row)
         transport = httpx.ASGITransport(gateway.face)
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway.test") as client:

@@ -31,7 +31,11 @@ class Http:
         self.stage = stage
         self.answers: list[tuple[str, int]] = []
         handler = GroupMessagesHandler(
-            stage.credentials, lambda: stage.world.directory.version, stage.acceptor, self.observe
+            stage.credentials,
+            lambda: stage.world.directory.version,
+            stage.acceptor,
+            stage.world.directory.hear,
+            self.observe,
         )
         self.face = HttpFace(
             (handler.route(),), stage.credentials, group_messages=handler, websocket=no_stream, observe=self.observe
@@ -44,6 +48,8 @@ class Http:
     async def post(
         self, body: Any, *, who: int = 0, path: str | None = None, headers: dict[str, str] | None = None
     ) -> httpx.Response:
+        if isinstance(body, dict):
+            body = {"state_counter": self.stage.phones[who].counter} | body
         content = body if isinstance(body, bytes) or hasattr(body, "__aiter__") else json.dumps(body).encode()
         fields = {"authorization": f"Bearer {self.stage.tokens[who]}", "content-type": "application/json"}
         async with httpx.AsyncClient(transport=httpx.ASGITransport(self.face), base_url="http://x.test") as client:
@@ -145,7 +151,7 @@ async def test_the_bare_handler_takes_no_query_either(http: Http) -> None:
 
 
 async def test_a_session_that_ends_while_the_body_comes_in_sends_nothing(http: Http) -> None:
-    content = json.dumps({"messages": [one(b"1", http.stage.sealed())]}).encode()
+    content = json.dumps({"messages": [one(b"1", http.stage.sealed())], "state_counter": 1}).encode()
 
     async def slowly() -> AsyncGenerator[bytes]:
         yield content[:10]
@@ -191,3 +197,24 @@ async def test_a_caller_who_hangs_up_gets_nothing_and_breaks_nothing(http: Http)
     }  # fmt: skip
     await http.face(scope, receive, send)
     assert sent == []
+
+
+@pytest.mark.attack("A18")
+async def test_a_copy_of_a_device_that_holds_a_live_token_may_not_send(http: Http) -> None:
+    fresh = [one(b"1", http.stage.sealed(b"a"))]
+    assert (await http.post({"messages": fresh, "state_counter": 12})).json()["results"][0]["status"] == "accepted"
+    before = await http.stage.world.count("message")
+    for stated in (11, 1, 0):
+        body = {"messages": [one(b"2", http.stage.sealed(b"b"))], "state_counter": stated}
+        refused = await http.post(body)
+        assert (refused.status_code, refused.json()["code"]) == (409, "state_rolled_back")
+        assert refused.json()["acknowledged_counter"] == 12
+    assert await http.stage.world.count("message") == before
+    bare = await http.post(json.dumps({"messages": fresh}).encode())
+    assert bare.status_code == 409, "a device that has stated a counter goes on stating it"
+    mailbox = http.stage.phones[0].mailbox
+    assert await http.stage.world.rows("SELECT state_counter FROM device WHERE mailbox=?", mailbox) == [(12,)]
+    assert (await http.post({"messages": fresh, "state_counter": 12})).json()["results"][0]["status"] == "duplicate"
+    assert (await http.post({"messages": [one(b"3", http.stage.sealed(b"c"))], "state_counter": 13})).status_code == 200
+    other = await http.post({"messages": [one(b"4", http.stage.sealed(b"d"))]}, who=1)
+    assert other.status_code == 200, "counters are each device's own"

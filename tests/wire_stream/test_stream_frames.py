@@ -41,10 +41,10 @@ def deliver(first_seq: int, items: list[stream.Delivery]) -> bytes:
     return stream.encode_deliver(first_seq, parts, len(items))
 
 
-@given(st.integers(0, 2**32 - 1), submissions)
-def test_submit_round_trip(first_ref: int, items: list[stream.Submission]) -> None:
-    frame = stream.encode_submit(first_ref, items)
-    assert stream.decode_client(frame) == stream.Submit(first_ref, tuple(items))
+@given(st.integers(0, 2**32 - 1), submissions, st.integers(0, stream.MAX_STATE_COUNTER))
+def test_submit_round_trip(first_ref: int, items: list[stream.Submission], counter: int) -> None:
+    frame = stream.encode_submit(first_ref, items, counter)
+    assert stream.decode_client(frame) == stream.Submit(first_ref, tuple(items), counter)
     for cut in range(len(frame)):
         with pytest.raises(FrameError):
             stream.decode_client(frame[:cut])
@@ -76,8 +76,8 @@ def test_results_round_trip(first_ref: int, items: list[tuple[stream.ResultStatu
 
 
 def test_small_frames_round_trip() -> None:
-    assert stream.decode_client(stream.encode_hello(7, 9)) == stream.Hello(7, 9)
-    assert stream.decode_client(stream.encode_ack(2**63)) == stream.Ack(2**63)
+    assert stream.decode_client(stream.encode_hello(7, 9, 5)) == stream.Hello(7, 9, 5)
+    assert stream.decode_client(stream.encode_ack(2**63, 6)) == stream.Ack(2**63, 6)
     assert stream.decode_server(stream.encode_welcome(3, 4)) == stream.Welcome(3, 4)
     for code in stream.NoticeCode:
         assert stream.decode_server(stream.encode_notice(code)) == stream.Notice(code)
@@ -89,13 +89,16 @@ def test_small_frames_round_trip() -> None:
         (b"", FrameReason.TRUNCATED),
         (b"\x02\x02" + bytes(8), FrameReason.BAD_VERSION),
         (b"\x01\x7f", FrameReason.BAD_TYPE),
-        (b"\x01\x02" + bytes(7), FrameReason.TRUNCATED),
-        (b"\x01\x02" + bytes(9), FrameReason.TRAILING),
-        (b"\x01\x00" + bytes(10), FrameReason.BAD_VALUE),
-        (b"\x01\x01" + bytes(6), FrameReason.TOO_MANY),
-        (b"\x01\x01" + bytes(4) + b"\xff\xff", FrameReason.TOO_MANY),
-        (b"\x01\x01" + bytes(4) + b"\0\1" + b"\x09" + bytes(36), FrameReason.BAD_VALUE),
-        (b"\x01\x01" + bytes(4) + b"\0\1" + b"\x01" + bytes(32) + b"\xff" * 4, FrameReason.BODY_TOO_LONG),
+        (b"\x01\x02" + bytes(15), FrameReason.TRUNCATED),
+        (b"\x01\x02" + bytes(17), FrameReason.TRAILING),
+        (b"\x01\x00" + bytes(18), FrameReason.BAD_VALUE),
+        (b"\x01\x00" + bytes(8) + b"\0\1" + b"\x80" + bytes(7), FrameReason.BAD_VALUE),
+        (b"\x01\x02" + bytes(8) + b"\xff" * 8, FrameReason.BAD_VALUE),
+        (b"\x01\x01" + bytes(14), FrameReason.TOO_MANY),
+        (b"\x01\x01" + bytes(4) + b"\xff\xff" + bytes(8), FrameReason.TOO_MANY),
+        (b"\x01\x01" + bytes(4) + b"\0\1" + bytes(8) + b"\x09" + bytes(36), FrameReason.BAD_VALUE),
+        (b"\x01\x01" + bytes(4) + b"\0\1" + bytes(8) + b"\1" + bytes(32) + b"\xff" * 4, FrameReason.BODY_TOO_LONG),
+        (b"\x01\x01" + bytes(4) + b"\0\1" + b"\x80" + bytes(7) + b"\1" + bytes(36), FrameReason.BAD_VALUE),
         (bytes(stream.MAX_FRAME + 1), FrameReason.TOO_LONG),
     ],
 )

@@ -182,8 +182,11 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
         clock,
         metrics,
         lambda: committer.busy,
+        sessions.hear,
     )
-    group_messages = GroupMessagesHandler(credentials, lambda: sessions.version, acceptor, metrics.answered)
+    group_messages = GroupMessagesHandler(
+        credentials, lambda: sessions.version, acceptor, sessions.hear, metrics.answered
+    )
     opened = open_messages(
         committer, readers, keys, policies, CAPABILITIES, heads, ledger, metrics, clock, settings.environment,
         settings.sms,

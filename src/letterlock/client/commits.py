@@ -150,7 +150,7 @@ class Commits:
         record = state.group(ref)
         relay = await self._session.relay()
         gone = ((PENDING, ref.value),)
-        body = _bundle(pending, record, state.store.state_counter)
+        body = _bundle(pending, record, state.stated_counter())
         try:
             answer = await relay.call("POST", f"/v1/groups/{ref}/commits", CommitAnswer, body)
         except RelayError as error:

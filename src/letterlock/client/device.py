@@ -246,6 +246,10 @@ class Device:
         """The last mailbox sequence in the stored state."""
         return self._state.store.cursor
 
+    def state_counter(self) -> int:
+        """The counter of the stored state, as it is to be stated now."""
+        return self._state.stated_counter()
+
     async def delivered(self, first_seq: int, items: Sequence[stream.Delivery]) -> int:
         """Takes a run of the mailbox; the state is durable when it returns."""
         run = await self._receiving.delivered(first_seq, items)

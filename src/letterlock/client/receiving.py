@@ -40,7 +40,7 @@ class Receiving:
             items = [Item.of_mailbox(entry) for entry in page]
             await self.take_items(items)
             taken += len(items)
-            through = {"through": store.cursor, "state_counter": store.state_counter}
+            through = {"through": store.cursor, "state_counter": self._state.stated_counter()}
             await relay.call("POST", f"{path}/ack", AckAnswer, through)
 
     async def delivered(self, first_seq: int, items: Sequence[stream.Delivery]) -> list[Item]:

@@ -92,8 +92,16 @@ class Outgoings:
         for sending, outgoing in self._outgoing(0, stream.MAX_ITEMS):
             path = f"/v1/groups/{GroupRef(outgoing.ref)}/messages"
             message = {"client_message_id": outgoing.message_ref, "body": outgoing.body}
-            body = {"messages": [message], "state_counter": self._state.store.state_counter}
-            answer = await relay.call("POST", path, SendAnswer, body)
+            body = {"messages": [message], "state_counter": self._state.stated_counter()}
+            try:
+                answer = await relay.call("POST", path, SendAnswer, body)
+            except RelayError as error:
+                if error.reason is not RelayReason.STATE_ROLLED_BACK:
+                    raise
+                # An old copy, or overtaken by a call of its own: the login tells which.
+                await self._session.login()
+                body["state_counter"] = self._state.stated_counter()
+                answer = await relay.call("POST", path, SendAnswer, body)
             if len(answer.results) != 1 or answer.results[0].client_message_id != outgoing.message_ref:
                 raise RelayError(RelayReason.BAD_ANSWER)
             result = answer.results[0]

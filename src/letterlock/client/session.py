@@ -1,5 +1,6 @@
 """The device's session: a fresh nonce, signed together with the state counter, for a short-lived token."""
 
+import asyncio
 from typing import Final, final
 
 import httpx
@@ -26,6 +27,8 @@ class Session:
         self._state: Final = state
         self._relay: Final = RelayCalls(http)
         self._ends_ms = 0
+        self._last: SessionAnswer | None = None
+        self._logging_in: Final = asyncio.Lock()
 
     async def relay(self) -> RelayCalls:
         """The relay's calls, with a valid token."""
@@ -49,11 +52,22 @@ class Session:
             DeviceError: STATE_ROLLED_BACK: this is an old copy of the device; enrol a new one.
             RelayError: refused or unreachable.
         """
+        before = self._relay.bearer
+        async with self._logging_in:
+            if self._last is not None and self._relay.bearer != before:
+                return self._last
+            try:
+                self._last = await self._log_in()
+            finally:
+                self._state.login_counter = None
+            return self._last
+
+    async def _log_in(self) -> SessionAnswer:
         mine = self._state.keys
         path = f"/v1/devices/{mine.device_id}/session"
         open_relay = self.with_key("")
         nonce = (await open_relay.call("POST", f"{path}/nonce", NonceAnswer)).nonce
-        counter = self._state.store.count()
+        counter = self._state.login_counter = self._state.store.count()
         scope = Scope(mine.tenant_id, mine.environment, mine.audience, context_hash(mine.account, mine.device))
         signature = sign(mine.session_key(), Purpose.SESSION, scope, nonce + counter.to_bytes(8))
         body = {"nonce": nonce, "state_counter": counter, "signature": signature.encode()}

@@ -49,6 +49,8 @@ class DeviceState:
         self.wake: Callable[[], None] = lambda: None
         """Called when the outbox grows."""
         self._paths: dict[bytes, tuple[tuple[int, int], tuple[bytes, ...]]] = {}
+        self.login_counter: int | None = None
+        """What a login under way states."""
         self._make_engine: Final = make_engine
         self.engine = make_engine(self.keys.leaf, store.engine_parts())
         self._resume()
@@ -74,6 +76,14 @@ class DeviceState:
         if record.stopped:
             raise DeviceError(DeviceReason.GROUP_STOPPED, group=ref)
         return record
+
+    def stated_counter(self) -> int:
+        """The counter that calls state now.
+
+        While a login is under way it is the one before: the relay takes a login only with a number above all that it
+        has heard, and a call on another connection could be heard first.
+        """
+        return self.store.state_counter if self.login_counter is None else self.login_counter - 1
 
     def leaf_keys(self, ref: GroupRef) -> set[bytes]:
         """The leaf keys of a group's members now."""

@@ -12,7 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.typing import Subprotocol
 
-from letterlock.client.errors import RelayError
+from letterlock.client.errors import DeviceError, DeviceReason, RelayError
 from letterlock.wire import stream
 
 WINDOW: Final = 512
@@ -67,6 +67,10 @@ class StreamHandler(Protocol):
         """The last mailbox sequence in the stored state."""
         ...
 
+    def state_counter(self) -> int:
+        """The counter of the stored state, as it is to be stated now."""
+        ...
+
     async def delivered(self, first_seq: int, items: Sequence[stream.Delivery]) -> int:
         """Takes a run of the mailbox; returns the cursor after its state is durable."""
         ...
@@ -114,11 +118,20 @@ class DeviceStream:
     async def run(self) -> StreamEnd:
         """Connects, and again after each loss, until stopped, removed, replaced or rolled back."""
         failures = 0
-        renew = False
+        renew = doubted = False
         while not self._stop.is_set():
             try:
                 end = await self._until_stopped(await self._handler.token(renew))
                 failures = 0 if self.connected.is_set() else failures + 1
+                if end is StreamEnd.ROLLED_BACK and not doubted:
+                    # An old copy, or overtaken by a call of its own: the login tells which.
+                    doubted, end = True, StreamEnd.LOGIN
+                elif self.connected.is_set():
+                    doubted = False
+            except DeviceError as error:
+                if error.reason is not DeviceReason.STATE_ROLLED_BACK:
+                    raise
+                end = StreamEnd.ROLLED_BACK
             except (OSError, TimeoutError, InvalidHandshake, RelayError) as error:
                 end = _end_of(error)
                 failures += 1
@@ -178,7 +191,7 @@ class _Connection:
         self._flying: dict[int, Sending] = {}
 
     async def receive(self) -> None:
-        await self._socket.send(stream.encode_hello(self._handler.cursor(), WINDOW))
+        await self._socket.send(stream.encode_hello(self._handler.cursor(), WINDOW, self._handler.state_counter()))
         first = await self._frame()
         if not isinstance(first, stream.Welcome):
             raise stream.FrameError(stream.FrameReason.BAD_TYPE)
@@ -189,7 +202,7 @@ class _Connection:
             frame = await self._frame()
             if isinstance(frame, stream.Deliver):
                 cursor = await self._handler.delivered(frame.first_seq, frame.items)
-                await self._socket.send(stream.encode_ack(cursor))
+                await self._socket.send(stream.encode_ack(cursor, self._handler.state_counter()))
             elif isinstance(frame, stream.Results):
                 await self._handler.answered(self._matched(frame))
                 self._wake.set()
@@ -211,7 +224,8 @@ class _Connection:
                 self._next_ref = (first_ref + len(batch)) & 0xFFFFFFFF
                 self._credit -= len(batch)
                 self._last_position = batch[-1].position
-                await self._socket.send(stream.encode_submit(first_ref, [entry.submission for entry in batch]))
+                items = [entry.submission for entry in batch]
+                await self._socket.send(stream.encode_submit(first_ref, items, self._handler.state_counter()))
 
     @staticmethod
     def _batch(waiting: list[Sending]) -> list[Sending]:

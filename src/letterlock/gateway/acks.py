@@ -33,6 +33,7 @@ class _Wanted:
     tenant: int
     applied: int
     done: Done
+    state_counter: int
 
 
 class AckCollector:
@@ -45,13 +46,13 @@ class AckCollector:
         self._wanted: dict[int, _Wanted] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def want(self, tenant: int, mailbox: int, applied: int, done: Done) -> None:
+    def want(self, tenant: int, mailbox: int, applied: int, done: Done, state_counter: int = 0) -> None:
         """A device has applied its mailbox up to and including a sequence; ``done`` is called after the commit."""
         found = self._wanted.get(mailbox)
         if found is None:
-            self._wanted[mailbox] = _Wanted(tenant, applied, done)
+            self._wanted[mailbox] = _Wanted(tenant, applied, done, state_counter)
         elif applied > found.applied:
-            found.applied, found.done = applied, done
+            found.applied, found.done, found.state_counter = applied, done, max(found.state_counter, state_counter)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._collect_s, self.flush)
 
@@ -64,7 +65,7 @@ class AckCollector:
             return
         wanted, self._wanted = self._wanted, {}
         now = self._clock.now_ms()
-        commands = [Ack(one.tenant, mailbox, one.applied, now) for mailbox, one in wanted.items()]
+        commands = [Ack(one.tenant, mailbox, one.applied, now, one.state_counter) for mailbox, one in wanted.items()]
         try:
             future = self._committer.submit(commands)
         except StorageError as error:
@@ -72,7 +73,7 @@ class AckCollector:
                 return
             # The writer takes nothing now: they are tried again together with what comes next.
             for mailbox, one in wanted.items():
-                self.want(one.tenant, mailbox, one.applied, one.done)
+                self.want(one.tenant, mailbox, one.applied, one.done, one.state_counter)
             return
         future.add_done_callback(lambda done: self._settle(wanted, done))
 
@@ -84,7 +85,7 @@ class AckCollector:
             if isinstance(failure, StorageError) and failure.reason is not StorageReason.CLOSED:
                 # Nothing was written: a full disk, say. An idle device says it only once, so it is kept for it.
                 for mailbox, one in wanted.items():
-                    self.want(one.tenant, mailbox, one.applied, one.done)
+                    self.want(one.tenant, mailbox, one.applied, one.done, one.state_counter)
             return
         for one, outcome in zip(wanted.values(), done.result(), strict=True):
             if isinstance(outcome, Acked):

@@ -83,6 +83,8 @@ class Sender(Struct, frozen=True, gc=False):
     tenant_id: TenantId
     mailbox: int
     session_version: int
+    state_counter: int = 0
+    """What the device stated of itself; the caller has compared it with what was heard before."""
 
 
 class _Prepared(Struct, frozen=True, gc=False):
@@ -285,6 +287,7 @@ class SealedAcceptor:
             relied=relied,
             now_ms=now,
             expires_ms=now + prepared.framed.retention_ms,
+            state_counter=sender.state_counter,
         )
 
     def _unframed(
@@ -302,7 +305,7 @@ class SealedAcceptor:
             return None
         return Quarantine(
             sender.tenant, message_id.value, request_mac, sender.mailbox, prepared.unframed_shown, size_bucket(size),
-            relied, now, now + decision.metadata_ms,
+            relied, now, now + decision.metadata_ms, sender.state_counter,
         )  # fmt: skip
 
     def message_id(self, sender: Sender, message_ref: bytes) -> bytes:

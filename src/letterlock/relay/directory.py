@@ -25,6 +25,7 @@ class SessionDirectory:
         self._clock = clock
         self._sessions: dict[bytes, SessionRow] = {}
         self._of: dict[int, set[bytes]] = {}
+        self._counters: dict[int, int] = {}
         self._listeners: list[Callable[[int], None]] = []
         self._added = 0
         self.version = 0
@@ -53,6 +54,20 @@ class SessionDirectory:
             self._sweep()
         self._sessions[session.token_hash] = session
         self._of.setdefault(session.mailbox, set()).add(session.token_hash)
+        self._counters[session.mailbox] = max(self._counters.get(session.mailbox, 0), session.state_counter)
+
+    def hear(self, mailbox: int, stated: int) -> int:
+        """A device states its counter, in the order in which it is heard of.
+
+        The caller sees to it that the store keeps it: with the commit of what came along.
+
+        Returns:
+            the highest that was heard before. One that is lower comes from an old copy of the device (A18).
+        """
+        highest = self._counters.get(mailbox, 0)
+        if stated > highest and mailbox in self._of:
+            self._counters[mailbox] = stated
+        return highest
 
     def end(self, token_hashes: Iterable[bytes]) -> None:
         """These tokens have ended."""
@@ -63,6 +78,7 @@ class SessionDirectory:
                 tokens.discard(token_hash)
                 if not tokens:
                     del self._of[session.mailbox]
+                    self._counters.pop(session.mailbox, None)
 
     def end_device(self, mailbox: int) -> None:
         """All sessions of a device have ended; whoever listens closes its stream."""

@@ -128,14 +128,16 @@ class Sessions:
         token = urlsafe_b64encode(self._entropy(TOKEN_BYTES)).rstrip(b"=")
         expires_ms = self._clock.now_ms() + SESSION_LIFETIME_MS
         session = SessionRow(
-            who.tenant, who.tenant_id, who.mailbox, device.value, who.account, expires_ms, sha256(token).digest()
-        )
+            who.tenant, who.tenant_id, who.mailbox, device.value, who.account, expires_ms, sha256(token).digest(),
+            state_counter,
+        )  # fmt: skip
         command = LogIn(
             who.tenant,
             who.mailbox,
             who.session_key,
             session.token_hash,
             state_counter,
+            self._directory.hear(who.mailbox, 0),
             expires_ms,
             self._entropy(SALT_BYTES),
         )
@@ -149,6 +151,10 @@ class Sessions:
         if outcome.rolled_back:
             raise RelayError(RelayReason.STATE_ROLLED_BACK, acknowledged_counter=outcome.counter)
         return Login(token.decode(), expires_ms, outcome.acked, outcome.head, outcome.lost, outcome.packages)
+
+    def hear(self, mailbox: int, stated: int) -> int:
+        """A device states its counter; the highest that was heard before (A18)."""
+        return self._directory.hear(mailbox, stated)
 
     async def log_out(self, tenant: int, mailbox: int, token_hash: bytes) -> None:
         """Ends one session, at once."""

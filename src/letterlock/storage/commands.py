@@ -52,6 +52,8 @@ class AcceptSealed(Struct, frozen=True, gc=False):
     relied: Relied
     now_ms: int
     expires_ms: int
+    state_counter: int = 0
+    """What the sender stated; the store keeps the highest (A18)."""
 
 
 class Quarantine(Struct, frozen=True, gc=False):
@@ -66,6 +68,7 @@ class Quarantine(Struct, frozen=True, gc=False):
     relied: Relied
     now_ms: int
     expires_ms: int
+    state_counter: int = 0
 
 
 class Ack(Struct, frozen=True, gc=False):
@@ -75,6 +78,7 @@ class Ack(Struct, frozen=True, gc=False):
     mailbox: int
     applied: int
     now_ms: int
+    state_counter: int = 0
 
 
 class Accepted(Struct, frozen=True, gc=False):

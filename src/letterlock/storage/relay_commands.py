@@ -119,13 +119,14 @@ class ListPublished(Struct, frozen=True):
 
 
 class LogIn(Struct, frozen=True):
-    """A device proved its session key. ``salt`` is fresh, for a finding."""
+    """A device proved its session key. ``salt`` is fresh, for a finding; ``heard`` may be ahead of what is stored."""
 
     tenant: int
     mailbox: int
     session_key: bytes
     token_hash: bytes
     state_counter: int
+    heard: int
     expires_ms: int
     salt: bytes
 

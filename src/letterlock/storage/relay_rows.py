@@ -39,6 +39,8 @@ class SessionRow(Struct, frozen=True):
     account: bytes
     expires_ms: int
     token_hash: bytes
+    state_counter: int
+    """The highest that the device had stated when the row was read."""
 
 
 class GroupRow(Struct, frozen=True):

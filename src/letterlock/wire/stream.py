@@ -23,6 +23,8 @@ MAX_BODY: Final = 64 << 10
 """Bytes a message may have: fits an MLS PrivateMessage with generous padding; files travel as attachments."""
 INITIAL_CREDIT: Final = 1024
 """Submissions a device may have in flight: bounds the server's memory for one connection."""
+MAX_STATE_COUNTER: Final = 2**63 - 1
+"""What every store can hold."""
 
 
 @unique
@@ -119,10 +121,14 @@ class FrameError(OperationError[FrameReason]):
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """The device's first frame: the last sequence it has applied, and how many items it takes unacknowledged."""
+    """The device's first frame: the last sequence it has applied, and how many items it takes unacknowledged.
+
+    ``state_counter`` counts the durable changes of the device's state; here and in the other frames, 0 states none.
+    """
 
     applied: int
     window: int
+    state_counter: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +147,7 @@ class Submit:
 
     first_ref: int
     items: tuple[Submission, ...]
+    state_counter: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +155,7 @@ class Ack:
     """Everything up to and including this sequence is applied and may be deleted."""
 
     applied: int
+    state_counter: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,10 +216,11 @@ ClientFrame = Hello | Submit | Ack
 ServerFrame = Welcome | Results | Deliver | Notice
 
 _HEAD: Final = Struct(">BB")
-_HELLO: Final = Struct(">BBQH")
+_HELLO: Final = Struct(">BBQHQ")
+_SUBMIT: Final = Struct(">BBIHQ")
 _BATCH: Final = Struct(">BBIH")
 _SUBMISSION: Final = Struct(">B16s16sI")
-_ACK: Final = Struct(">BBQ")
+_ACK: Final = Struct(">BBQQ")
 _WELCOME: Final = Struct(">BBQI")
 _RESULT: Final = Struct(">B16s32s")
 _RUN: Final = Struct(">BBQH")
@@ -222,19 +231,19 @@ NO_ID: Final = bytes(16)
 NO_HASH: Final = bytes(32)
 
 
-def encode_hello(applied: int, window: int) -> bytes:
+def encode_hello(applied: int, window: int, state_counter: int = 0) -> bytes:
     """HELLO."""
-    return _HELLO.pack(VERSION, FrameType.HELLO, applied, window)
+    return _HELLO.pack(VERSION, FrameType.HELLO, applied, window, state_counter)
 
 
-def encode_submit(first_ref: int, items: list[Submission] | tuple[Submission, ...]) -> bytes:
+def encode_submit(first_ref: int, items: list[Submission] | tuple[Submission, ...], state_counter: int = 0) -> bytes:
     """SUBMIT.
 
     Raises:
         FrameError: more items or bytes than a frame takes.
     """
     _check_count(len(items))
-    parts = [_BATCH.pack(VERSION, FrameType.SUBMIT, first_ref & 0xFFFFFFFF, len(items))]
+    parts = [_SUBMIT.pack(VERSION, FrameType.SUBMIT, first_ref & 0xFFFFFFFF, len(items), state_counter)]
     for item in items:
         if len(item.body) > MAX_BODY:
             raise FrameError(FrameReason.BODY_TOO_LONG, size=len(item.body))
@@ -243,9 +252,9 @@ def encode_submit(first_ref: int, items: list[Submission] | tuple[Submission, ..
     return _joined(parts)
 
 
-def encode_ack(applied: int) -> bytes:
+def encode_ack(applied: int, state_counter: int = 0) -> bytes:
     """ACK."""
-    return _ACK.pack(VERSION, FrameType.ACK, applied)
+    return _ACK.pack(VERSION, FrameType.ACK, applied, state_counter)
 
 
 def encode_welcome(head: int, credit: int) -> bytes:
@@ -301,12 +310,13 @@ def decode_client(frame: bytes) -> ClientFrame:
     if kind == FrameType.SUBMIT:
         return _decode_submit(frame)
     if kind == FrameType.ACK:
-        return Ack(_exact(_ACK, frame)[2])
+        _, _, applied, counter = _exact(_ACK, frame)
+        return Ack(applied, _counter(counter))
     if kind == FrameType.HELLO:
-        _, _, applied, window = _exact(_HELLO, frame)
+        _, _, applied, window, counter = _exact(_HELLO, frame)
         if window == 0:
             raise FrameError(FrameReason.BAD_VALUE)
-        return Hello(applied, window)
+        return Hello(applied, window, _counter(counter))
     raise FrameError(FrameReason.BAD_TYPE)
 
 
@@ -357,6 +367,12 @@ def _exact(layout: Struct, frame: bytes) -> tuple[int, ...]:
     return layout.unpack(frame)
 
 
+def _counter(stated: int) -> int:
+    if stated > MAX_STATE_COUNTER:
+        raise FrameError(FrameReason.BAD_VALUE)
+    return stated
+
+
 _E = TypeVar("_E", bound=IntEnum)
 
 
@@ -372,11 +388,11 @@ _TARGETS: Final = {int(kind): kind for kind in TargetKind}
 
 def _decode_submit(frame: bytes) -> Submit:
     end = len(frame)
-    if end < _BATCH.size:
+    if end < _SUBMIT.size:
         raise FrameError(FrameReason.TRUNCATED)
-    _, _, first_ref, count = _BATCH.unpack_from(frame)
+    _, _, first_ref, count, counter = _SUBMIT.unpack_from(frame)
     _check_count(count)
-    at = _BATCH.size
+    at = _SUBMIT.size
     items: list[Submission] = []
     for _ in range(count):
         body_at = at + _SUBMISSION.size
@@ -394,7 +410,7 @@ def _decode_submit(frame: bytes) -> Submit:
         items.append(Submission(known, target, message_ref, frame[body_at:at]))
     if at != end:
         raise FrameError(FrameReason.TRAILING)
-    return Submit(first_ref, tuple(items))
+    return Submit(first_ref, tuple(items), _counter(counter))
 
 
 def _decode_results(frame: bytes) -> Results:

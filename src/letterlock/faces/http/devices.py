@@ -252,6 +252,7 @@ class _Handlers:
             idempotency_key=body.idempotency_key,
             state_counter=body.state_counter,
         )
+        self._sessions.hear(call.device.mailbox, body.state_counter)
         done = await self._groups.commit(_caller(call), _id(GroupRef, call.path["group"]), bundle)
         return Answer(201, s.CommitAnswer(done.epoch, done.chain, done.record_hash))
 
@@ -286,11 +287,13 @@ class _Handlers:
 
     async def acknowledge(self, call: Call) -> Answer:
         device, body = _own(call), call.body
+        self._sessions.hear(device.mailbox, body.state_counter)
         acked = await self._mailboxes.acknowledge(device.tenant, device.mailbox, body.through, body.state_counter)
         return Answer(200, s.AcknowledgedAnswer(acked))
 
     async def reset(self, call: Call) -> Answer:
         device = _own(call)
+        self._sessions.hear(device.mailbox, call.body.state_counter)
         acked = await self._mailboxes.reset(device.tenant, device.mailbox, call.body.state_counter)
         return Answer(200, s.AcknowledgedAnswer(acked))
 

@@ -16,6 +16,7 @@ from letterlock.gateway.sealed import Offered, Outcome, SealedAcceptor, Sender
 from letterlock.model.ids import GroupRef
 from letterlock.storage.codes import GRADES, PROTECTIONS, VERIFIERS
 from letterlock.storage.commands import Shown
+from letterlock.storage.relay_commands import RelayReason
 from letterlock.wire.stream import MAX_BODY, ResultStatus
 
 MAX_BATCH: Final = 256
@@ -23,6 +24,7 @@ MAX_REQUEST: Final = 2 << 20
 """Bytes: 20 large or 256 ordinary messages in base64."""
 PREFIX: Final = "/v1/groups/"
 SUFFIX: Final = "/messages"
+ROLLED_BACK: Final = RelayReason.STATE_ROLLED_BACK.value
 MAX_PATHS: Final = 100_000
 """Parsed once a group."""
 
@@ -39,6 +41,7 @@ class GroupMessages(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     messages: Annotated[list[GroupMessage], msgspec.Meta(min_length=1, max_length=MAX_BATCH)]
     state_counter: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = 0
+    """How many durable changes the device's state has seen; lower than what was heard before is refused (A18)."""
 
 
 class SealedSecurity(msgspec.Struct, frozen=True):
@@ -92,11 +95,13 @@ class GroupMessagesHandler:
         sessions: Sessions,
         session_version: Callable[[], int],
         acceptor: SealedAcceptor,
+        hear: Callable[[int, int], int],
         observe: Observe,
     ) -> None:
         self._sessions = sessions
         self._session_version = session_version
         self._acceptor = acceptor
+        self._hear = hear
         self._observe = observe
         self._decode = msgspec.json.Decoder(GroupMessages).decode
         self._paths: dict[str, bytes] = {}
@@ -148,10 +153,16 @@ class GroupMessagesHandler:
             if len(message.body) > MAX_BODY:
                 raise Problem(Code.TOO_LARGE, detail="A message is larger than a mailbox takes.")
             offered.append(Offered(ref, message.client_message_id, message.body))
-        outcomes = await self._acceptor.accept(self._sender(device), offered, lambda: self._sender(device))
+        stated = wanted.state_counter
+        sender = self._sender(device, stated)
+        heard = self._hear(device.mailbox, stated)
+        if stated < heard:
+            # Before anything is queued: what an old copy of a device sends could repeat keys of the newer one.
+            raise Problem(ROLLED_BACK, 409, members={"acknowledged_counter": heard})
+        outcomes = await self._acceptor.accept(sender, offered, lambda: self._sender(device, stated))
         return Answer(200, GroupMessageResults([self._result(o, r) for o, r in zip(offered, outcomes, strict=True)]))
 
-    def _sender(self, device: DevicePrincipal) -> Sender:
+    def _sender(self, device: DevicePrincipal, stated: int) -> Sender:
         """The session, checked now: while the body came in it may have ended.
 
         Raises:
@@ -159,7 +170,7 @@ class GroupMessagesHandler:
         """
         if self._sessions.device(device.token_hash) is None:
             raise Problem(Code.UNAUTHENTICATED, detail="This session has expired or was revoked.")
-        return Sender(device.tenant, device.tenant_id, device.mailbox, self._session_version())
+        return Sender(device.tenant, device.tenant_id, device.mailbox, self._session_version(), stated)
 
     def _result(self, one: Offered, outcome: Outcome) -> GroupMessageResult:
         word = _WORDS.get(outcome.status)
@@ -197,5 +208,6 @@ class GroupMessagesHandler:
             self.call,
             GroupMessages,
             {200: GroupMessageResults},
+            problems={409: (ROLLED_BACK,)},
             max_body=MAX_REQUEST,
         )

@@ -92,6 +92,7 @@ class DeviceStream:
         clock: Clock,
         metrics: StreamMetrics,
         busy: Callable[[], bool],
+        hear: Callable[[int, int], int],
     ) -> None:
         self.sessions = sessions
         self.session_version = session_version
@@ -102,6 +103,7 @@ class DeviceStream:
         self.clock = clock
         self.metrics = metrics
         self.busy = busy
+        self.hear = hear
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection, from upgrade to close."""
@@ -174,7 +176,8 @@ class _Connection:
         if not isinstance(hello, frames.Hello):
             return CLOSE_PROTOCOL
         head, acked = await self._owner.pages.state(self._device.mailbox)
-        if hello.applied < acked:
+        heard = self._owner.hear(self._device.mailbox, hello.state_counter)
+        if hello.applied < acked or hello.state_counter < heard:
             return CLOSE_ROLLED_BACK
         if hello.applied > head:
             return CLOSE_PROTOCOL
@@ -188,7 +191,7 @@ class _Connection:
             newest, _ = await self._owner.pages.state(self._device.mailbox)
             self._owner.hub.notify(((self._device.mailbox, newest),))
             if hello.applied > acked:
-                self._acknowledge(hello.applied)
+                self._acknowledge(hello.applied, hello.state_counter)
             return await self._both()
         finally:
             self._owner.hub.leave(self._mail)
@@ -223,7 +226,9 @@ class _Connection:
             frame = await self._next()
             if frame is None:
                 return 0
-            sender = self._checked()
+            # Only the newest stream of a device lives, so what follows a good HELLO is of the same state, or newer.
+            self._owner.hear(self._device.mailbox, frame.state_counter)
+            sender = self._checked(frame.state_counter)
             if sender is None:
                 return CLOSE_UNAUTHENTICATED
             if isinstance(frame, frames.Submit):
@@ -234,16 +239,16 @@ class _Connection:
             elif isinstance(frame, frames.Ack):
                 if frame.applied > self._mail.head:
                     return CLOSE_PROTOCOL
-                self._acknowledge(frame.applied)
+                self._acknowledge(frame.applied, frame.state_counter)
             else:
                 return CLOSE_PROTOCOL
 
-    def _checked(self) -> Sender | None:
+    def _checked(self, stated: int) -> Sender | None:
         """The session and the revocation version that it is good at; None when it has ended."""
         device = self._device
         if self._owner.sessions.device(self._token_hash) is None:
             return None
-        return Sender(device.tenant, device.tenant_id, device.mailbox, self._owner.session_version())
+        return Sender(device.tenant, device.tenant_id, device.mailbox, self._owner.session_version(), stated)
 
     async def _submit(self, frame: frames.Submit, sender: Sender) -> None:
         """Starts committing a frame; frames enter the writer's queue in the order in which they came."""
@@ -262,7 +267,7 @@ class _Connection:
 
     async def _commit(self, sender: Sender, first_ref: int, offered: list[Offered]) -> None:
         try:
-            outcomes = await self._owner.acceptor.accept(sender, offered, self._checked)
+            outcomes = await self._owner.acceptor.accept(sender, offered, lambda: self._checked(sender.state_counter))
             answers = [(int(one.status), one.message_id, one.record_hash) for one in outcomes]
         except Exception as error:  # noqa: BLE001 - whatever it was: each submission gets its answer
             if not isinstance(error, StorageError):
@@ -272,11 +277,11 @@ class _Connection:
         self._owner.metrics.submitted(answers)
         self._mail.wake.set()
 
-    def _acknowledge(self, applied: int) -> None:
+    def _acknowledge(self, applied: int, stated: int) -> None:
         """Hands the newest acknowledgement on; the window moves at once, the deletion follows."""
         if applied > self._wanted_ack or applied > self._acked:
             self._wanted_ack = max(self._wanted_ack, applied)
-            self._owner.acks.want(self._device.tenant, self._device.mailbox, applied, self._acknowledged)
+            self._owner.acks.want(self._device.tenant, self._device.mailbox, applied, self._acknowledged, stated)
             if self._mail.sent >= self._acked + self._window:
                 self._mail.wake.set()
 

@@ -114,6 +114,10 @@ class Watched:
         """See the device."""
         return self._device.cursor()
 
+    def state_counter(self) -> int:
+        """See the device."""
+        return self._device.state_counter()
+
     async def delivered(self, first_seq: int, items: Sequence[stream.Delivery]) -> int:
         """Notes, then hands on."""
         for item in items:

@@ -159,7 +159,7 @@ class Phone:
         }
         answer = await self._http.post(
             f"/v1/groups/{command.group}/messages",
-            json={"messages": [message]},
+            json={"messages": [message], "state_counter": self.device.state_counter()},
             headers={"Authorization": f"Bearer {token}"},
         )
         answer.raise_for_status()
@@ -175,6 +175,10 @@ class Phone:
     def cursor(self) -> int:
         """See :class:`letterlock.client.transport.StreamHandler`."""
         return self.device.cursor()
+
+    def state_counter(self) -> int:
+        """See :class:`letterlock.client.transport.StreamHandler`."""
+        return self.device.state_counter()
 
     async def delivered(self, first_seq: int, items: Sequence[stream.Delivery]) -> int:
         """Hands items on one by one, and shows what came of each beside what the gateway says of it."""

@@ -197,7 +197,9 @@ class _Play:
             {"client_message_id": b64encode(s.reference).decode(), "body": b64encode(s.body).decode()} for s in samples
         ]
         answer = await phone.http.post(
-            f"/v1/groups/{group}/messages", json={"messages": messages}, headers={"Authorization": f"Bearer {token}"}
+            f"/v1/groups/{group}/messages",
+            json={"messages": messages, "state_counter": phone.device.state_counter()},
+            headers={"Authorization": f"Bearer {token}"},
         )
         answer.raise_for_status()
         return [
@@ -207,7 +209,7 @@ class _Play:
 
     async def _stream(self, phone: Phone, group: GroupRef, samples: list[Sample]) -> list[_Told]:
         token = await phone.device.token(renew=False)
-        async with StreamSubmitter(self._url, token, phone.device.cursor()) as line:
+        async with StreamSubmitter(self._url, token, phone.device.cursor(), phone.device.state_counter()) as line:
             results = await line.submit(group, [(s.reference, s.body) for s in samples])
         self._outcome.streamed.update(result.status.name.lower() for result in results)
         return [_Told(_WORDS.get(result.status, "refused"), f"msg_{result.message_id.hex()}") for result in results]

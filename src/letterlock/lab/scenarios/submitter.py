@@ -22,12 +22,14 @@ class StreamSubmitter:
         url: the gateway's.
         token: a session token.
         applied: the device's cursor.
+        state_counter: the device's own.
     """
 
-    def __init__(self, url: str, token: str, applied: int) -> None:
+    def __init__(self, url: str, token: str, applied: int, state_counter: int) -> None:
         self._url = url.replace("http", "ws", 1) + "/v1/stream"
         self._token = token
         self._applied = applied
+        self._state_counter = state_counter
         self._reference = 0
         self._socket: ClientConnection
 
@@ -40,7 +42,7 @@ class StreamSubmitter:
             max_size=stream.MAX_FRAME,
             proxy=None,
         )
-        await self._socket.send(stream.encode_hello(self._applied, WINDOW))
+        await self._socket.send(stream.encode_hello(self._applied, WINDOW, self._state_counter))
         return self
 
     async def __aexit__(
@@ -56,7 +58,7 @@ class StreamSubmitter:
                 stream.Submission(stream.TargetKind.GROUP, group.value, reference, body)
                 for reference, body in messages[start : start + MAX_SUBMIT]
             ]
-            await self._socket.send(stream.encode_submit(self._reference, part))
+            await self._socket.send(stream.encode_submit(self._reference, part, self._state_counter))
             self._reference += len(part)
             wanted = start + len(part)
             while len(found) < wanted:

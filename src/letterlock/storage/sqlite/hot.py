@@ -60,7 +60,7 @@ _DROP_BODIES: Final = (
 class HotBatch:
     """The accepts and acknowledgements of one group commit."""
 
-    __slots__ = ("_acks", "_bodies", "_complete", "_items", "_known", "_rows", "_tx", "_undelivered")
+    __slots__ = ("_acks", "_bodies", "_complete", "_counters", "_items", "_known", "_rows", "_tx", "_undelivered")
 
     def __init__(self, tx: Transaction, accepts: Sequence[AcceptSealed]) -> None:
         self._tx = tx
@@ -68,6 +68,8 @@ class HotBatch:
         self._bodies: list[bytes] = []
         self._items: list[bytes] = []
         self._acks: dict[int, tuple[int, int]] = {}
+        self._counters: dict[int, int] = {}
+        """The highest state counter that each device stated."""
         self._undelivered: list[int] = []
         self._complete = True
         """Whether ``_known`` holds every key of this commit that the store has."""
@@ -96,6 +98,8 @@ class HotBatch:
             targets = self._targets(command)
         except CommitRefused as refusal:
             return refusal
+        if command.state_counter > self._counters.get(command.sender, 0):
+            self._counters[command.sender] = command.state_counter
         seq = state.take_seq(tx.db)
         shown = command.shown
         committed = message_commitment(tx.salt(), command.message_id)
@@ -180,6 +184,8 @@ class HotBatch:
         low, _ = self._acks.get(command.mailbox, (since, 0))
         self._acks[command.mailbox] = (low, command.applied)
         mailbox.acked = command.applied
+        if command.state_counter > self._counters.get(command.mailbox, 0):
+            self._counters[command.mailbox] = command.state_counter
         return Acked(command.mailbox, command.applied, command.applied - since)
 
     def make_visible(self) -> None:
@@ -200,6 +206,12 @@ class HotBatch:
         if self._acks:
             self._write_acks()
             self._acks.clear()
+        if self._counters:
+            self._tx.db.executemany(
+                "UPDATE device SET state_counter=?1 WHERE mailbox=?2 AND state_counter<?1",
+                [(stated, number) for number, stated in self._counters.items()],
+            )
+            self._counters.clear()
 
     def _write_accepted(self, entry: int) -> None:
         db = self._tx.db

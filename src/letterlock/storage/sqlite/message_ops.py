@@ -95,6 +95,12 @@ def quarantine(tx: Transaction, command: Quarantine) -> Accepted:
     check_relied(tx, command.relied, command.tenant)
     salt = tx.salt()
     committed = commit(CommitmentKind.MESSAGE, salt, command.message_id)
+    if command.state_counter:
+        run(
+            tx.db,
+            "UPDATE device SET state_counter=?1 WHERE mailbox=?2 AND state_counter<?1",
+            (command.state_counter, command.sender),
+        )
     tx.append(entries.Quarantine(ts=command.now_ms, message=committed, reason=ReasonCode.CLAIM_NOT_MLS))
     return insert_message(
         tx,

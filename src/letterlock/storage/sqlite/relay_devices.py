@@ -194,7 +194,7 @@ def log_in(tx: Transaction, command: LogIn) -> LoggedIn:
     )
     if row is None or row[0] != command.tenant or row[1] != command.session_key or row[2] is not None:
         raise relay_refused(RelayReason.SESSION_REFUSED)
-    counter, lost, account = row[3:]
+    counter, lost, account = max(row[3], command.heard), *row[4:]
     if command.state_counter <= counter:
         _finding(tx, FindingCode.STATE_ROLLED_BACK, Severity.WARNING, account, command.salt)
         return LoggedIn(rolled_back=True, counter=counter)

@@ -101,7 +101,8 @@ class RelayReads:
         def work(db: apsw.Connection) -> tuple[tuple[SessionRow, ...], int]:
             found = rows(
                 db,
-                "SELECT s.tenant, t.id, s.mailbox, d.id, d.account, s.expires_ms, s.token_hash FROM device_session s"
+                "SELECT s.tenant, t.id, s.mailbox, d.id, d.account, s.expires_ms, s.token_hash,"
+                " d.state_counter FROM device_session s"
                 " JOIN device d ON d.mailbox=s.mailbox JOIN tenant t ON t.no=s.tenant"
                 " WHERE s.expires_ms>? AND d.revoked_ms IS NULL",
                 (now_ms,),
