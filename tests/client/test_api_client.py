@@ -1,84 +1,92 @@
-"""The tenant's client: what goes out, what comes back, what is refused."""
-
-import json
+"""The tenant's client by itself: what no honest gateway answers, and the codes (routes: tests/e2e)."""
 
 import httpx
+import msgspec
 import pytest
 
-from letterlock.client import api
-from letterlock.client.errors import RelayError, RelayReason
+from letterlock.client import api, api_answers
+from letterlock.client.api_answers import ApiCode, ApiError, MessageRequest
+from letterlock.faces.http import challenges, messages, system
+from letterlock.faces.http.problems import Code
+from letterlock.faces.http.routes import Route
+from letterlock.gateway.questions import QuestionView
+from letterlock.gateway.security import SecurityBlock
 
 CANARY = "CANARY-api-22b1"
 
 
-def answering(status: int, body: bytes, seen: list[httpx.Request]) -> httpx.MockTransport:
-    def handle(request: httpx.Request) -> httpx.Response:
-        seen.append(request)
-        return httpx.Response(status, content=body)
-
-    return httpx.MockTransport(handle)
-
-
-def run(call: api.Call[api.Message], status: int, body: bytes) -> tuple[api.Message, httpx.Request]:
-    seen: list[httpx.Request] = []
-    with httpx.Client(transport=answering(status, body, seen), base_url="http://gateway.test") as http:
-        return api.TenantApi(http, "secret-key")(call), seen[0]
-
-
-def test_send_puts_key_and_body_where_they_belong() -> None:
-    call = api.send(api.MessageRequest("+4915100000000", CANARY), "once-1")
-    answer = b'{"id":"msg_1","status":"queued","security":{"protection":"CLEAR","grade":"ASSERTED"},"novelty":1}'
-    message, request = run(call, 202, answer)
-    assert (message.id, message.security.protection, message.security.grade) == ("msg_1", "CLEAR", "ASSERTED")
-    assert (request.method, request.url.path) == ("POST", "/v1/messages")
-    assert request.headers["authorization"] == "Bearer secret-key"
-    assert request.headers["idempotency-key"] == "once-1"
-    assert json.loads(request.content) == {"to": "+4915100000000", "text": CANARY}
-    assert CANARY not in repr(call) + repr(call.body)
+def error(status: int, body: bytes, headers: dict[str, str] | None = None) -> ApiError:
+    answer = httpx.MockTransport(lambda request: httpx.Response(status, content=body, headers=headers))
+    with httpx.Client(transport=answer, base_url="http://gateway.test") as http, pytest.raises(ApiError) as caught:
+        api.TenantApi(http, "k")(api.fetch("msg_1"))
+    assert CANARY not in str(caught.value) + repr(caught.value)
+    return caught.value
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "reason"),
+    ("status", "body", "code"),
     [
-        (409, b'{"code":"consent_required","challenge":"chl_1"}', RelayReason.CONSENT_REQUIRED),
-        (409, b'{"code":"idempotency_conflict"}', RelayReason.CONFLICT),
-        (401, b"", RelayReason.UNAUTHENTICATED),
-        (403, b"{}", RelayReason.FORBIDDEN),
-        (404, b"{}", RelayReason.NOT_FOUND),
-        (422, b"{}", RelayReason.REFUSED),
-        (429, b"not json", RelayReason.TOO_MANY_REQUESTS),
-        (503, b"{}", RelayReason.OVERLOADED),
-        (500, b"{}", RelayReason.SERVER),
-        (200, b"[]", RelayReason.BAD_ANSWER),
-        (200, b'{"id": 5}', RelayReason.BAD_ANSWER),
-        (200, b"\xff", RelayReason.BAD_ANSWER),
+        (422, b'{"code":"of_a_later_version"}', ApiCode.OTHER),
+        (409, b'{"code":"unreachable"}', ApiCode.OTHER),  # ours, and never the gateway's
+        (502, b"<html>" + CANARY.encode(), ApiCode.OTHER),
+        (500, b"\xff", ApiCode.OTHER),
+        (409, b'{"code":"consent_required","challenge":"' + CANARY.encode() + b'"}', ApiCode.CONSENT_REQUIRED),
+        (409, b'{"code":"consent_required","challenge":{"id":"' + CANARY.encode() + b'"}}', ApiCode.OTHER),
+        (200, b"[]", ApiCode.NOT_UNDERSTOOD),
+        (200, b'{"id": 5}', ApiCode.NOT_UNDERSTOOD),
+        (200, b"{}", ApiCode.NOT_UNDERSTOOD),
+        (200, b"\xff", ApiCode.NOT_UNDERSTOOD),
+        (200, b" " * (api_answers.MAX_ANSWER + 1), ApiCode.NOT_UNDERSTOOD),
     ],
 )
-def test_refusals_are_typed_and_hold_no_text(status: int, body: bytes, reason: RelayReason) -> None:
-    with pytest.raises(RelayError) as caught:
-        run(api.fetch("msg_1"), status, body)
-    assert caught.value.reason is reason
-    assert "chl_1" not in str(caught.value)
+def test_what_no_gateway_of_this_version_answers_is_typed_too(status: int, body: bytes, code: ApiCode) -> None:
+    found = error(status, body)
+    assert (found.code, found.facts["status"]) == (code, status)
 
 
-async def test_the_same_calls_for_asyncio() -> None:
-    seen: list[httpx.Request] = []
-    body = b'{"messages":[{"id":"msg_1"},{"id":"msg_2"}],"next":"n"}'
-    async with httpx.AsyncClient(transport=answering(200, body, seen), base_url="http://gateway.test") as http:
-        page = await api.AsyncTenantApi(http, "k")(api.listing("a/b?c", 10))
-    assert [message.id for message in page.messages] == ["msg_1", "msg_2"]
-    assert seen[0].url.params == httpx.QueryParams({"limit": "10", "after": "a/b?c"})
+def test_an_overload_says_when_to_come_back() -> None:
+    assert error(503, b'{"code":"overloaded"}', {"Retry-After": "7"}).retry_after_s == 7
+    for wrong in ("soon", "-1", "9" * 9, ""):
+        assert error(503, b'{"code":"overloaded"}', {"Retry-After": wrong}).retry_after_s == 0
 
-    def fail(request: httpx.Request) -> httpx.Response:
-        raise httpx.ConnectError("no")
 
-    async with httpx.AsyncClient(transport=httpx.MockTransport(fail), base_url="http://gateway.test") as http:
-        with pytest.raises(RelayError) as caught:
-            await api.AsyncTenantApi(http, "k")(api.proof("msg_1"))
-    assert caught.value.reason is RelayReason.UNREACHABLE
+def routes() -> list[Route]:
+    # The tables are made without their use cases: only what they declare is read.
+    made = (
+        messages.MessageRoutes.__new__(messages.MessageRoutes).routes(),
+        challenges.ChallengeRoutes.__new__(challenges.ChallengeRoutes).routes(),
+        system.SystemRoutes.__new__(system.SystemRoutes).routes(),
+    )
+    return [route for routes in made for route in routes]
+
+
+def test_every_code_of_these_operations_is_known() -> None:
+    declared = {str(code) for route in routes() for codes in route.problems.values() for code in codes}
+    declared |= {code.value for code in Code}
+    ours = {ApiCode.UNREACHABLE, ApiCode.NOT_UNDERSTOOD, ApiCode.OTHER}
+    assert {code.value for code in set(ApiCode) - ours} == declared
+
+
+def test_answers_have_the_gateways_fields() -> None:
+    def names(kind: type[msgspec.Struct]) -> set[str]:
+        return {field.name for field in msgspec.structs.fields(kind)}
+
+    for mine, theirs in (
+        (api_answers.Security, SecurityBlock),
+        (api_answers.Challenge, QuestionView),
+        (api_answers.MessageTaken, messages.MessageTaken),
+        (api_answers.MessageView, messages.MessageView),
+        (api_answers.MessagePage, messages.MessagePage),
+        (api_answers.BatchResult, messages.BatchResult),
+        (api_answers.Transport, system.TransportRow),
+        (api_answers.AnswerRequest, challenges.AnswerQuestion),
+    ):
+        assert names(mine) == names(theirs)
+    assert names(MessageRequest) == names(messages.SendMessage) - {"claim"}
 
 
 def test_ids_cannot_leave_their_place_in_the_path() -> None:
     assert api.fetch("../accounts?x").path == "/v1/messages/..%2Faccounts%3Fx"
-    assert api.answer("a/b", "once", "k").path == "/v1/challenges/a%2Fb/answer"
+    assert api.answer("a/b", api_answers.Answered.AGREED, "p").path == "/v1/challenges/a%2Fb/answer"
     assert api.challenge("a#b").path == "/v1/challenges/a%23b"
+    assert CANARY not in repr(api.send(MessageRequest("+4915100000000", CANARY), "k").body)

@@ -1,111 +1,60 @@
-"""The tenant's client of ``/v1``: send, fetch, list, who could read it, answer a challenge, fetch a proof.
+"""The tenant's client of ``/v1``: send, fetch, list, who could read it, answer a challenge, fetch and check a receipt.
 
-Two thin faces over the same typed calls: :class:`TenantApi` (blocking) and :class:`AsyncTenantApi`. Requests are
-closed structs, answers are open ones: a newer gateway may say more. Nothing is repeated on its own; a caller that
-repeats after a lost answer passes the same idempotency key (THREATS A17: another body under it is refused).
+Two thin faces over the same typed calls: :class:`TenantApi` (blocking) and :class:`AsyncTenantApi`. Nothing is
+repeated on its own; a caller that repeats after a lost answer passes the same idempotency key (THREATS A17: another
+body under it is refused).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import StrEnum, unique
 from typing import Final, Generic, TypeVar, final
 from urllib.parse import quote, urlencode
 
 import httpx
 import msgspec
 
-from letterlock.client.errors import RelayError, RelayReason
-from letterlock.client.relay import decoded
+from letterlock.client.api_answers import (
+    MAX_ANSWER,
+    Answered,
+    AnswerRequest,
+    ApiCode,
+    ApiError,
+    BatchAnswer,
+    BatchRequest,
+    Challenge,
+    ChallengeAnswered,
+    MessagePage,
+    MessageRequest,
+    MessageTaken,
+    MessageView,
+    Nothing,
+    Security,
+    Transports,
+    refusal,
+)
+from letterlock.wire.tlog.note import VerifierKey
+from letterlock.wire.tlog.verify import ProvenRecord, verify_receipt
 
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 
 
-@unique
-class OnDowngrade(StrEnum):
-    """What becomes of a message whose path is below the floor."""
+@dataclass(frozen=True, slots=True)
+class LedgerReceipt:
+    """Proof that a message's record is in the ledger, as a file (C2SP tlog-proof). Fetched is not checked."""
 
-    REFUSE = "refuse"
-    HOLD = "hold"
-    ASK = "ask"
+    data: bytes = field(repr=False)
 
+    def verify(self, key: VerifierKey) -> ProvenRecord:
+        """Checks it offline, against a log key that the caller holds from elsewhere.
 
-class MessageRequest(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One message to send. Its text never shows in a repr."""
-
-    to: str
-    text: str
-    on_downgrade: OnDowngrade = OnDowngrade.ASK
-    reference: str = ""
-
-    def __repr__(self) -> str:
-        return "<MessageRequest>"
+        Raises:
+            LetterlockError: whatever does not fit together; see :func:`letterlock.wire.tlog.verify.verify_receipt`.
+        """
+        return verify_receipt(self.data, key)
 
 
-class BatchRequest(msgspec.Struct, frozen=True):
-    """Several messages; each is accepted or refused by itself."""
-
-    messages: list[MessageRequest]
-
-
-class ChallengeAnswer(msgspec.Struct, frozen=True):
-    """An answer to one challenge."""
-
-    choice: str
-
-
-class Security(msgspec.Struct, frozen=True):
-    """The security block: who can read the message, why that is believed, who checked."""
-
-    protection: str = "UNKNOWN"
-    grade: str = "NONE"
-    verifier: str = "nobody"
-    indicator: str = ""
-    readers: list[str] = []
-    decision: str = ""
-    rule: str = ""
-
-
-class Message(msgspec.Struct, frozen=True):
-    """A message as the gateway tells of it; never its content."""
-
-    id: str = ""
-    status: str = ""
-    channel: str = ""
-    security: Security = Security()
-    leaf_hash: str = ""
-    code: str = ""
-    challenge: str = ""
-
-
-class MessagePage(msgspec.Struct, frozen=True):
-    """A page of messages, newest first."""
-
-    messages: list[Message] = []
-    next: str = ""
-
-
-class BatchAnswer(msgspec.Struct, frozen=True):
-    """What became of each message of a batch, in its order."""
-
-    results: list[Message] = []
-
-
-class Challenge(msgspec.Struct, frozen=True):
-    """A question to which consent is the answer."""
-
-    id: str = ""
-    status: str = ""
-    choices: list[str] = []
-    text: str = ""
-
-
-class Proof(msgspec.Struct, frozen=True):
-    """A ledger proof in the C2SP text form, for ``letterlock ledger verify`` and foreign verifiers."""
-
-    proof: str = ""
-    checkpoint: str = ""
-
-
-T = TypeVar("T", bound=msgspec.Struct)
+T = TypeVar("T")
+S = TypeVar("S", bound=msgspec.Struct)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +63,7 @@ class Call(Generic[T]):
 
     method: str
     path: str
-    answer: type[T]
+    read: Callable[[bytes], T] = field(repr=False)
     body: msgspec.Struct | None = field(default=None, repr=False)
     idempotency_key: str = field(default="", repr=False)
 
@@ -126,41 +75,79 @@ class Call(Generic[T]):
         return msgspec.json.encode(self.body), {**headers, "Content-Type": "application/json"}
 
 
-def send(message: MessageRequest, idempotency_key: str) -> Call[Message]:
-    """One message."""
-    return Call("POST", "/v1/messages", Message, message, idempotency_key)
+def _json(kind: type[S]) -> Callable[[bytes], S]:
+    def read(content: bytes) -> S:
+        return msgspec.json.decode(content, type=kind)
+
+    return read
+
+
+def _place(text: str) -> str:
+    """An id cannot leave its place in the path."""
+    return quote(text, safe="")
+
+
+def send(message: MessageRequest, idempotency_key: str) -> Call[MessageTaken]:
+    """One message. After CONSENT_REQUIRED, send it again with the consent and the very same idempotency key."""
+    return Call("POST", "/v1/messages", _json(MessageTaken), message, idempotency_key)
 
 
 def send_batch(messages: list[MessageRequest], idempotency_key: str) -> Call[BatchAnswer]:
-    """Several messages."""
-    return Call("POST", "/v1/messages/batch", BatchAnswer, BatchRequest(messages), idempotency_key)
+    """At most 100 messages."""
+    return Call("POST", "/v1/messages/batch", _json(BatchAnswer), BatchRequest(messages), idempotency_key)
 
 
-def fetch(message_id: str) -> Call[Message]:
+def fetch(message_id: str) -> Call[MessageView]:
     """State and security block of one message."""
-    return Call("GET", f"/v1/messages/{quote(message_id, safe='')}", Message)
+    return Call("GET", f"/v1/messages/{_place(message_id)}", _json(MessageView))
 
 
-def listing(after: str = "", limit: int = 50) -> Call[MessagePage]:
-    """A page of messages."""
-    query = {"limit": str(limit)} | ({"after": after} if after else {})
-    return Call("GET", f"/v1/messages?{urlencode(query)}", MessagePage)
+def listing(before: str = "", limit: int = 50) -> Call[MessagePage]:
+    """A page of messages, newest first, at most 200."""
+    query = {"limit": str(limit)} | ({"before": before} if before else {})
+    return Call("GET", f"/v1/messages?{urlencode(query)}", _json(MessagePage))
+
+
+def security(message_id: str) -> Call[Security]:
+    """Who could read a message, and why that is believed."""
+    return Call("GET", f"/v1/messages/{_place(message_id)}/security", _json(Security))
+
+
+def receipt(message_id: str) -> Call[LedgerReceipt]:
+    """The ledger's receipt of a message; ENTRY_NOT_SIGNED_YET in the first second or so."""
+    return Call("GET", f"/v1/messages/{_place(message_id)}/receipt", LedgerReceipt)
 
 
 def challenge(challenge_id: str) -> Call[Challenge]:
-    """One challenge."""
-    return Call("GET", f"/v1/challenges/{quote(challenge_id, safe='')}", Challenge)
+    """A question about a step down."""
+    return Call("GET", f"/v1/challenges/{_place(challenge_id)}", _json(Challenge))
 
 
-def answer(challenge_id: str, choice: str, idempotency_key: str) -> Call[Challenge]:
-    """Answers a challenge."""
-    path = f"/v1/challenges/{quote(challenge_id, safe='')}/answer"
-    return Call("POST", path, Challenge, ChallengeAnswer(choice), idempotency_key)
+def answer(challenge_id: str, said: Answered, answered_by: str) -> Call[ChallengeAnswered]:
+    """Says what the person answered."""
+    path = f"/v1/challenges/{_place(challenge_id)}/answer"
+    return Call("POST", path, _json(ChallengeAnswered), AnswerRequest(said, answered_by))
 
 
-def proof(message_id: str) -> Call[Proof]:
-    """The ledger proof of a message."""
-    return Call("GET", f"/v1/messages/{quote(message_id, safe='')}/proof", Proof)
+def withdraw(consent_id: str) -> Call[Nothing]:
+    """Takes an unused consent back."""
+    return Call("DELETE", f"/v1/consents/{_place(consent_id)}", lambda _: Nothing())
+
+
+def transports() -> Call[Transports]:
+    """Every transport, and who reads on it."""
+    return Call("GET", "/v1/transports", _json(Transports))
+
+
+def _read(call: Call[T], response: httpx.Response) -> T:
+    if len(response.content) > MAX_ANSWER:
+        raise ApiError(ApiCode.NOT_UNDERSTOOD, status=response.status_code)
+    if not response.is_success:
+        raise refusal(response)
+    try:
+        return call.read(response.content)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise ApiError(ApiCode.NOT_UNDERSTOOD, status=response.status_code) from None
 
 
 @final
@@ -180,15 +167,15 @@ class TenantApi:
         """Runs one of this module's calls.
 
         Raises:
-            RelayError: refused, unreachable, or not understood. CONSENT_REQUIRED is the 409 that names a challenge.
+            ApiError: with the gateway's problem code; UNREACHABLE, NOT_UNDERSTOOD and OTHER beside them.
         """
         content, headers = call.request()
         headers["Authorization"] = self._bearer
         try:
             response = self._http.request(call.method, call.path, content=content, headers=headers)
         except httpx.HTTPError:
-            raise RelayError(RelayReason.UNREACHABLE) from None
-        return decoded(response, call.answer)
+            raise ApiError(ApiCode.UNREACHABLE) from None
+        return _read(call, response)
 
 
 @final
@@ -211,5 +198,5 @@ class AsyncTenantApi:
         try:
             response = await self._http.request(call.method, call.path, content=content, headers=headers)
         except httpx.HTTPError:
-            raise RelayError(RelayReason.UNREACHABLE) from None
-        return decoded(response, call.answer)
+            raise ApiError(ApiCode.UNREACHABLE) from None
+        return _read(call, response)
