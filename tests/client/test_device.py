@@ -166,6 +166,69 @@ async def test_three_accounts_and_a_removal(world: World) -> None:
     assert alice.device.group(ref).chain == world.relay.groups[str(ref)].chain
 
 
+async def test_a_removed_device_may_be_welcomed_back(world: World) -> None:
+    alice, bob, ref = await world.pair()
+    await alice.device.remove_device(ref, bob.device.device)
+    await alice.device.send(ref, b"without bob")
+    await alice.device.flush()
+    await bob.device.sync()
+    assert [type(event) for event in await take(bob.device)] == [events.GroupChanged]
+    await alice.device.add_account(ref, bob.device.account)
+    await bob.device.sync()
+    assert await take(bob.device) == [events.GroupJoined(ref.value, 4)]
+    bob.restart()
+    for one, other in ((alice, bob), (bob, alice)):
+        await one.device.send(ref, b"together again")
+        await one.device.flush()
+        await other.device.sync()
+        assert contents(await take(other.device)) == [b"together again"]
+
+
+async def test_what_was_sealed_before_joining_is_no_finding(world: World) -> None:
+    alice, bob, ref = await world.pair()
+    await bob.device.send(ref, b"slow, from before")
+    carol = world.phone()
+    await carol.enrol()
+    await alice.device.add_account(ref, carol.device.account)
+    await bob.device.flush()
+    await bob.device.send(ref, b"also from before")
+    for phone in (alice, carol, bob):
+        await phone.device.sync()
+    await bob.device.flush()
+    await alice.device.sync()
+    await carol.device.sync()
+    assert [type(event) for event in await take(carol.device)] == [events.GroupJoined]
+    assert contents(await take(alice.device)) == [b"slow, from before", b"also from before"]
+    await bob.device.send(ref, b"to all")
+    await bob.device.flush()
+    await carol.device.sync()
+    assert [event.content for event in await take(carol.device) if isinstance(event, events.Received)] == [b"to all"]
+
+
+async def test_a_gap_in_a_senders_numbers_is_said_once(world: World) -> None:
+    alice, bob, ref = await world.pair()
+    box = world.relay.boxes[str(bob.device.device)]
+    for number in range(5):
+        await alice.device.send(ref, b"%d" % number)
+    await alice.device.flush()
+    # The relay keeps the second and the fourth to itself, and counts as if they had never been.
+    cursor, items = bob.device.cursor(), list(box.items)
+    assert len(items) == 5
+    box.items = [item | {"sequence": cursor + at} for at, item in enumerate(items[::2], 1)]
+    box.head = cursor + 3
+    await bob.device.sync()
+    found = await take(bob.device)
+    assert contents(found) == [b"0", b"2", b"4"]
+    missing = events.Finding(ref.value, "application", "messages_missing", stopped=False)
+    assert [event for event in found if isinstance(event, events.Finding)] == [missing] * 2
+    # What comes late is taken, and is no new gap.
+    box.put("application", str(ref), raw(items[3]["body"]))
+    await bob.device.sync()
+    found = await take(bob.device)
+    assert contents(found) == [b"3"]
+    assert not [event for event in found if isinstance(event, events.Finding)]
+
+
 async def test_a_second_device_of_the_account_is_linked_by_a_new_list(world: World) -> None:
     alice, bob, ref = await world.pair()
     tablet = world.phone()

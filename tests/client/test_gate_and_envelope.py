@@ -43,6 +43,7 @@ PLAIN = Envelope(
     GROUP,
     7,
     MessageId(bytes([8]) * 16),
+    5,
     b"the words",
 )
 

@@ -124,6 +124,8 @@ class TsMlsEngine:
         group_id = raw(joined["group_id"])
         if group_id in self._pending:
             raise EngineError(EngineReason.COMMIT_PENDING)
+        if _group(group_id) in self._parts and self._look(group_id)["active"]:
+            raise EngineError(EngineReason.GROUP_EXISTS)
         del self._parts[_PACKAGES + joined["ref"]]
         self._pending[group_id] = raw(joined["state"])
         return Joined(group_id, joined["epoch"], _roster(joined), tuple(joined["extensions"]))

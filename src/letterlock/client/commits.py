@@ -59,7 +59,7 @@ class Commits:
                 ref = GroupRef.parse(answer.group)
             except ValueError:
                 raise RelayError(RelayReason.BAD_ANSWER) from None
-            self._state.remember(GroupRecord(ref.value, group_id, chain_start(group_id, epoch)))
+            self._state.remember(GroupRecord(ref.value, group_id, chain_start(group_id, epoch), joined=epoch))
             return ref
 
     async def add_account(self, ref: GroupRef, account: AccountId, identity_key: PublicKey | None) -> int:
@@ -165,10 +165,10 @@ class Commits:
         if not record.chain:
             # Welcomed devices hold no head yet: the first one they are told is what later ones must follow.
             chain = answer.chain
-        stopped = "" if answer.chain == chain else "log_forked"
+        stopped = "" if answer.chain == chain else str(GateReason.LOG_FORKED)
         inbox = (events.encode(events.Finding(ref.value, "commit", stopped, stopped=True)),) if stopped else ()
         state.engine.confirm(record.group_id)
-        after = GroupRecord(record.ref, record.group_id, chain, stopped)
+        after = record.after(pending.base_epoch, pending.commit, chain, stopped)
         state.persist(put=((GROUPS, ref.value, msgspec.msgpack.encode(after)),), gone=gone, inbox=inbox)
         state.groups[ref.value] = after
         return answer.epoch

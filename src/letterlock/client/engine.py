@@ -197,7 +197,7 @@ class MlsEngine(Protocol):
         ...
 
     def join(self, welcome: bytes) -> Joined:
-        """Opens a welcome; pending until ``confirm`` or ``discard``."""
+        """Opens a welcome; pending until ``confirm`` or ``discard``. A group that this device is in is not replaced."""
         ...
 
     def process(self, message: bytes) -> EngineEvent:

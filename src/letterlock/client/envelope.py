@@ -3,11 +3,12 @@
 All numbers big-endian::
 
     u8 version = 1 | u8 kind | 16 account | 16 device | u64 list version | 32 list hash | u8 length, group id
-    | u64 epoch | 16 message id | u32 length, body | 66 signature
+    | u64 epoch | 16 message id | u64 number | u32 length, body | 66 signature
 
 The signature is by the device's envelope key: purpose ``envelope`` for content, ``receipt`` for receipts; audience
 ``mls-group``; context over group id, epoch, account, device, list version and hash; body ``kind || message id ||
-SHA-256(body)``. A receipt's body is ``message id || sender device || SHA-256(content)`` of what it acknowledges.
+number || SHA-256(body)``. The number counts the device's messages in the group from 1, so that a gap is noticed.
+A receipt's body is ``message id || sender device || SHA-256(content)`` of what it acknowledges.
 """
 
 import hashlib
@@ -65,6 +66,7 @@ class Envelope:
     group_id: bytes = field(repr=False)
     epoch: int
     message: MessageId
+    number: int
     body: bytes = field(repr=False)
 
 
@@ -128,6 +130,7 @@ def seal(envelope: Envelope, tenant: TenantId, environment: str, signer: Signer)
             envelope.group_id,
             envelope.epoch.to_bytes(8),
             envelope.message.value,
+            envelope.number.to_bytes(8),
             len(envelope.body).to_bytes(4),
             envelope.body,
             signature.encode(),
@@ -164,7 +167,7 @@ def parse(data: bytes) -> SignedEnvelope:
     account, device = AccountId(take(ID_BYTES)), DeviceId(take(ID_BYTES))
     version, list_hash = int.from_bytes(take(8)), take(HASH_BYTES)
     group_id = take(take(1)[0])
-    epoch, message = int.from_bytes(take(8)), MessageId(take(ID_BYTES))
+    epoch, message, number = int.from_bytes(take(8)), MessageId(take(ID_BYTES)), int.from_bytes(take(8))
     body = take(int.from_bytes(take(4)))
     try:
         signature = Signature.parse(take(_SIGNATURE))
@@ -173,7 +176,7 @@ def parse(data: bytes) -> SignedEnvelope:
     if at != len(data) or not group_id or len(body) > MAX_CONTENT:
         raise EnvelopeError(EnvelopeReason.MALFORMED, offset=at)
     return SignedEnvelope(
-        Envelope(kind, account, device, version, list_hash, group_id, epoch, message, body), signature
+        Envelope(kind, account, device, version, list_hash, group_id, epoch, message, number, body), signature
     )
 
 
@@ -221,7 +224,8 @@ def check(
 
 
 def _signed_body(envelope: Envelope) -> bytes:
-    return bytes((envelope.kind,)) + envelope.message.value + digest(envelope.body)
+    numbers = envelope.message.value + envelope.number.to_bytes(8)
+    return bytes((envelope.kind,)) + numbers + digest(envelope.body)
 
 
 def _scope(envelope: Envelope, tenant: TenantId, environment: str) -> Scope:

@@ -6,13 +6,17 @@ that enters is named by an account-signed device list.
 """
 
 from collections.abc import Callable
+from enum import Enum, unique
 from typing import Final
 
 from letterlock.assurance.device_list import Device as ListedDevice
 from letterlock.client import lifetimes
 from letterlock.client.engine import Joined, Member
 from letterlock.client.errors import GateError, GateReason
+from letterlock.client.groups import GroupRecord
+from letterlock.model.bodies import SealedKind
 from letterlock.wire.mls import (
+    MAX_GROUP_MESSAGE,
     CipherSuite,
     FramingError,
     KeyPackageInfo,
@@ -20,6 +24,7 @@ from letterlock.wire.mls import (
     SenderKind,
     SignatureError,
     check_key_package,
+    parse,
     parse_key_package,
     parse_public_commit,
 )
@@ -33,6 +38,15 @@ END_MLS: Final = 0xF002
 
 Listed = Callable[[bytes], bool]
 """Whether an account-signed device list that this device verified names this leaf key."""
+
+
+@unique
+class Order(Enum):
+    """Whether something was meant for this device at all."""
+
+    IN_TURN = "in_turn"
+    BEFORE_JOINING = "before_joining"
+    """Sealed before this device came in, and delivered after: nobody expects it to be opened here."""
 
 
 def screen_key_package(package: bytes, entry: ListedDevice, now_ms: int) -> KeyPackageInfo:
@@ -119,6 +133,27 @@ def screen_roster(roster: tuple[Member, ...], listed: Listed, now_ms: int) -> No
         if not listed(member.identity):
             raise GateError(GateReason.LEAF_NOT_LISTED, leaf=member.leaf)
         lifetimes.check(member.lifetime, now_ms, lifetimes.LATE_S)
+
+
+def screen_order(message: bytes, record: GroupRecord, epoch: int) -> Order:
+    """Where a commit or message of a group stands in what this device knows of the group's history.
+
+    What is no MLS message of this group is left to the checks that follow.
+
+    Raises:
+        GateError: COMMIT_MISSING, LOG_FORKED: the relay does not show everybody the same.
+    """
+    try:
+        body = parse(message, limit=MAX_GROUP_MESSAGE)
+    except FramingError:
+        return Order.IN_TURN
+    if body.group_id != record.group_id:
+        return Order.IN_TURN
+    if body.epoch > epoch:
+        raise GateError(GateReason.COMMIT_MISSING, own=epoch, shown=body.epoch)
+    if body.kind is SealedKind.PUBLIC_COMMIT and record.contradicts(body.epoch, message):
+        raise GateError(GateReason.LOG_FORKED, epoch=body.epoch)
+    return Order.BEFORE_JOINING if body.epoch < record.joined else Order.IN_TURN
 
 
 def added_leaf_keys(commit: bytes) -> tuple[bytes, ...]:

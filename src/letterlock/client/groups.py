@@ -8,16 +8,43 @@ import msgspec
 GROUPS: Final = "group"
 PENDING: Final = "pending"
 SEEN: Final = "seen"
+SPOKEN: Final = "spoken"
+"""By group: the number of this device's newest message."""
+HEARD: Final = "heard"
+"""By group, the epoch of joining and sender's device: the number of its newest message."""
+APPLIED: Final = 16
+"""Commits whose hash is kept, to know a second one of the same epoch: far more than a relay delivers late."""
 _CHAIN_LABEL: Final = b"letterlock group log v1\0"
 
 
 class GroupRecord(msgspec.Struct, frozen=True):
-    """One group. ``stopped`` holds the reason why nothing more is taken or sent; ``chain`` is the commit log's head."""
+    """One group.
+
+    Attributes:
+        ref: the relay's name for it.
+        group_id: the MLS group id.
+        chain: the commit log's head; empty while this device was told none.
+        stopped: why nothing more is taken or sent; empty while the group goes on.
+        joined: the epoch at which this device came in.
+        applied: base epoch and SHA-256 of the newest commits that were applied here, at most :data:`APPLIED`.
+    """
 
     ref: bytes
     group_id: bytes
     chain: bytes
     stopped: str = ""
+    joined: int = 0
+    applied: list[tuple[int, bytes]] = []
+
+    def after(self, base_epoch: int, commit: bytes, chain: bytes, stopped: str) -> "GroupRecord":
+        """The record once a commit counts."""
+        applied = [*self.applied, (base_epoch, hashlib.sha256(commit).digest())][-APPLIED:]
+        return msgspec.structs.replace(self, chain=chain, stopped=stopped, applied=applied)
+
+    def contradicts(self, base_epoch: int, commit: bytes) -> bool:
+        """Whether another commit of this epoch was applied here: one log cannot hold both."""
+        digest = hashlib.sha256(commit).digest()
+        return any(epoch == base_epoch and held != digest for epoch, held in self.applied)
 
 
 class PendingCommit(msgspec.Struct, frozen=True):
@@ -43,6 +70,7 @@ class Outgoing(msgspec.Struct, frozen=True):
     kind: int
     message: bytes
     content: bytes
+    number: int
 
 
 def chain_start(group_id: bytes, epoch: int) -> bytes:

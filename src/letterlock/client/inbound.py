@@ -23,8 +23,8 @@ from letterlock.client.errors import (
     GateReason,
 )
 from letterlock.client.floors import DeviceFloors
-from letterlock.client.gate import added_leaf_keys, screen_commit, screen_joined, screen_roster
-from letterlock.client.groups import GROUPS, SEEN, GroupRecord, Outgoing, chain_next
+from letterlock.client.gate import Order, added_leaf_keys, screen_commit, screen_joined, screen_order, screen_roster
+from letterlock.client.groups import GROUPS, HEARD, SEEN, SPOKEN, GroupRecord, Outgoing, chain_next
 from letterlock.client.keys import DeviceKeys
 from letterlock.client.relay import MailboxItem
 from letterlock.client.store import Change, DeviceStore
@@ -35,7 +35,7 @@ from letterlock.wire.stream import ItemKind
 _KINDS: Final = {kind.name.lower(): kind for kind in ItemKind}
 
 Hints = Callable[[GroupRef, int | None], Awaitable[None]]
-Seal = Callable[[GroupRecord, envelopes.EnvelopeKind, MessageId, bytes], Outgoing]
+Seal = Callable[[GroupRecord, envelopes.EnvelopeKind, MessageId, bytes, int], Outgoing]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class Inbound:
 
     async def _one(self, item: Item) -> None:
         record = self.groups.get(item.group)
-        if record is not None and record.stopped:
+        if record is not None and record.stopped and not _again(item, record):
             return
         try:
             if item.kind is ItemKind.WELCOME:
@@ -130,19 +130,27 @@ class Inbound:
         record: GroupRecord | None,
         error: GateError | EngineError | EnvelopeError | DeviceError,
     ) -> None:
-        """A commit that cannot be taken stops the group: the device cannot follow, and joins nothing on its own."""
+        """A commit that cannot be taken, or did not come, stops the group: the device cannot follow.
+
+        It would else go on speaking to members whom the others removed. It joins nothing on its own.
+        """
         stale = isinstance(error, GateError) and error.reason is GateReason.WRONG_EPOCH
-        stops = item.kind is ItemKind.COMMIT and record is not None and not stale
+        behind = isinstance(error, GateError) and error.reason is GateReason.COMMIT_MISSING
+        stops = record is not None and (behind or (item.kind is ItemKind.COMMIT and not stale))
         operation = item.kind.name.lower() if item.kind is not None else "unknown"
         self._events.append(events.Finding(item.group, operation, str(error.reason), stopped=stops))
         if stops and record is not None:
-            self._keep(GroupRecord(record.ref, record.group_id, record.chain, str(error.reason)))
+            self._keep(msgspec.structs.replace(record, stopped=str(error.reason)))
 
     async def _welcome(self, item: Item) -> None:
-        if item.group in self.groups:
+        held = self.groups.get(item.group)
+        if held is not None and not _again(item, held):
             raise EngineError(EngineReason.GROUP_EXISTS)
         joined = self._engine.join(item.body)
         try:
+            # One id, one group: else a second group could take the first one's place under its id.
+            if any((one.group_id == joined.group_id) != (one.ref == item.group) for one in self.groups.values()):
+                raise EngineError(EngineReason.GROUP_EXISTS)
             screen_joined(joined)
             if not all(self._directory.listed(member.identity) for member in joined.roster):
                 await self._hints(GroupRef(item.group), None)
@@ -151,11 +159,12 @@ class Inbound:
             self._engine.discard(joined.group_id)
             raise
         self._engine.confirm(joined.group_id)
-        self._keep(GroupRecord(item.group, joined.group_id, b""))
+        self._keep(GroupRecord(item.group, joined.group_id, b"", joined=joined.epoch))
         self._events.append(events.GroupJoined(item.group, joined.epoch))
 
     async def _commit(self, item: Item, record: GroupRecord) -> None:
         epoch = self._engine.epoch(record.group_id)
+        screen_order(item.body, record, epoch)
         if not all(map(self._directory.listed, added_leaf_keys(item.body))):
             await self._hints(GroupRef(item.group), epoch)
         roster = self._engine.roster(record.group_id)
@@ -164,10 +173,12 @@ class Inbound:
         assert isinstance(event, EpochAdvanced), "the gate lets only commits through"
         chain = chain_next(record.chain, epoch, item.body) if record.chain else b""
         stopped = "" if event.active else str(EngineReason.GROUP_LEFT)
-        self._keep(GroupRecord(record.ref, record.group_id, chain, stopped))
+        self._keep(record.after(epoch, item.body, chain, stopped))
         self._events.append(events.GroupChanged(item.group, event.epoch, event.active))
 
     async def _application(self, item: Item, record: GroupRecord) -> None:
+        if screen_order(item.body, record, self._engine.epoch(record.group_id)) is Order.BEFORE_JOINING:
+            return
         event = self._engine.process(item.body)
         if not isinstance(event, Decrypted) or event.group_id != record.group_id:
             raise EngineError(EngineReason.WRONG_KIND)
@@ -181,6 +192,7 @@ class Inbound:
         if (SEEN, seen) in self._put or self._store.get(SEEN, seen) is not None:
             raise EnvelopeError(EnvelopeReason.REPLAYED)
         self._put[SEEN, seen] = item.accepted_ms.to_bytes(8)
+        self._heard(item, record, content)
         if content.kind is envelopes.EnvelopeKind.CONTENT:
             self._content(item, record, content)
         else:
@@ -212,8 +224,25 @@ class Inbound:
             )
         )
         receipt = envelopes.ReceiptBody(content.message, content.device, envelopes.digest(content.body))
-        outgoing = self._seal(record, envelopes.EnvelopeKind.DELIVERED, MessageId(os.urandom(16)), receipt.encode())
+        number = self._number(SPOKEN, record.ref) + 1
+        delivered = envelopes.EnvelopeKind.DELIVERED
+        outgoing = self._seal(record, delivered, MessageId(os.urandom(16)), receipt.encode(), number)
+        self._put[SPOKEN, record.ref] = number.to_bytes(8)
         self._outbox.append(msgspec.msgpack.encode(outgoing))
+
+    def _heard(self, item: Item, record: GroupRecord, content: envelopes.Envelope) -> None:
+        """A gap in the sender's numbers is said; what comes late fills none, and is no gap."""
+        name = record.ref + record.joined.to_bytes(8) + content.device.value
+        last = self._number(HEARD, name)
+        if last and content.number > last + 1:
+            missing = str(DeviceReason.MESSAGES_MISSING)
+            self._events.append(events.Finding(item.group, "application", missing, stopped=False))
+        if content.number > last:
+            self._put[HEARD, name] = content.number.to_bytes(8)
+
+    def _number(self, place: str, name: bytes) -> int:
+        data = self._put.get((place, name)) or self._store.get(place, name)
+        return int.from_bytes(data) if data else 0
 
     def _receipt(self, item: Item, content: envelopes.Envelope) -> None:
         body = envelopes.ReceiptBody.parse(content.body)
@@ -227,3 +256,8 @@ class Inbound:
     def _keep(self, record: GroupRecord) -> None:
         self.groups[record.ref] = record
         self._put[GROUPS, record.ref] = msgspec.msgpack.encode(record)
+
+
+def _again(item: Item, record: GroupRecord) -> bool:
+    """A welcome back into a group that this device was removed from."""
+    return item.kind is ItemKind.WELCOME and record.stopped == str(EngineReason.GROUP_LEFT)

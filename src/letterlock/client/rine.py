@@ -184,6 +184,8 @@ class RineEngine:
         folder = _folder(group_id)
         if group_id in self._pending:
             raise EngineError(EngineReason.COMMIT_PENDING)
+        if (self._scratch.root / folder).exists() and self._active(group_id):
+            raise EngineError(EngineReason.GROUP_EXISTS)
         before = self._scratch.read(folder)
         roster = self._guard_roster(group)
         extensions = self._context_extensions(group)

@@ -9,7 +9,7 @@ import msgspec
 from letterlock.client import envelope as envelopes
 from letterlock.client import events
 from letterlock.client.errors import DeviceError, DeviceReason, EngineError, RelayError, RelayReason
-from letterlock.client.groups import GroupRecord, Outgoing
+from letterlock.client.groups import SPOKEN, GroupRecord, Outgoing
 from letterlock.client.relay import SendAnswer
 from letterlock.client.session import Session
 from letterlock.client.state import DeviceState
@@ -42,8 +42,10 @@ class Outgoings:
         self._state: Final = state
         self._session: Final = session
 
-    def sealed(self, record: GroupRecord, kind: envelopes.EnvelopeKind, message: MessageId, content: bytes) -> Outgoing:
-        """Envelope and MLS; the caller persists it before it leaves."""
+    def sealed(
+        self, record: GroupRecord, kind: envelopes.EnvelopeKind, message: MessageId, content: bytes, number: int
+    ) -> Outgoing:
+        """Envelope and MLS; the caller persists it, and the number, before it leaves."""
         mine = self._state.keys
         head = self._state.directory.head(mine.account_id)
         if head is None:
@@ -57,11 +59,12 @@ class Outgoings:
             record.group_id,
             self._state.engine.epoch(record.group_id),
             message,
+            number,
             content,
         )
         signed = envelopes.seal(plain, mine.tenant_id, mine.environment, mine.envelope_key())
         body = self._state.engine.encrypt(record.group_id, signed)
-        return Outgoing(record.ref, os.urandom(16), body, int(kind), message.value, content)
+        return Outgoing(record.ref, os.urandom(16), body, int(kind), message.value, content, number)
 
     async def send(self, ref: GroupRef, content: bytes) -> MessageId:
         """See :meth:`letterlock.client.device.Device.send`."""
@@ -69,8 +72,7 @@ class Outgoings:
             message = MessageId(os.urandom(16))
             record = self._state.live(ref)
             self._state.require_floor(record)
-            outgoing = self.sealed(record, envelopes.EnvelopeKind.CONTENT, message, content)
-            self._state.persist(outbox=(msgspec.msgpack.encode(outgoing),))
+            self._queue(record, envelopes.EnvelopeKind.CONTENT, message, content)
         self._state.wake()
         return message
 
@@ -81,8 +83,7 @@ class Outgoings:
         )
         async with self._state.lock:
             record = self._state.live(GroupRef(received.group))
-            outgoing = self.sealed(record, envelopes.EnvelopeKind.READ, MessageId(os.urandom(16)), body.encode())
-            self._state.persist(outbox=(msgspec.msgpack.encode(outgoing),))
+            self._queue(record, envelopes.EnvelopeKind.READ, MessageId(os.urandom(16)), body.encode())
         self._state.wake()
 
     async def flush(self) -> int:
@@ -143,6 +144,13 @@ class Outgoings:
         if again:
             self._state.wake()
 
+    def _queue(self, record: GroupRecord, kind: envelopes.EnvelopeKind, message: MessageId, content: bytes) -> None:
+        """Sealed under the next number, and durable."""
+        number = int.from_bytes(self._state.store.get(SPOKEN, record.ref) or b"") + 1
+        outgoing = self.sealed(record, kind, message, content, number)
+        spoken = (SPOKEN, record.ref, number.to_bytes(8))
+        self._state.persist(put=(spoken,), outbox=(msgspec.msgpack.encode(outgoing),))
+
     def _resealed(self, outgoing: Outgoing) -> Outgoing | Reason:
         """The same words under the current epoch, or why not: the group is over, or fell below a floor."""
         try:
@@ -150,7 +158,7 @@ class Outgoings:
             kind = envelopes.EnvelopeKind(outgoing.kind)
             if kind is envelopes.EnvelopeKind.CONTENT:
                 self._state.require_floor(record)
-            return self.sealed(record, kind, MessageId(outgoing.message), outgoing.content)
+            return self.sealed(record, kind, MessageId(outgoing.message), outgoing.content, outgoing.number)
         except (DeviceError, EngineError) as error:
             return error.reason
 

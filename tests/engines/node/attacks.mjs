@@ -7,6 +7,8 @@ import { addLeafNode, ratchetTreeEncoder } from 'ts-mls/ratchetTree.js'
 import { b64, load, message, raw } from './codec.mjs'
 import { commitBytes, package_, wire } from './engine.mjs'
 
+const END_MLS = 0xf002
+
 function flipped(bytes) {
   const out = bytes.slice()
   out[0] ^= 1
@@ -98,4 +100,14 @@ export async function forge_commit({ state, package: data, wrong, as }, cs) {
 export async function package_of({ seed, days }, cs) {
   const { publicPackage } = await package_(seed, cs, BigInt(days) * 86400n)
   return { package: b64(wire(publicPackage)) }
+}
+
+// A Welcome for `package` into a group that says of itself that it is not encrypted (RCC.16: `end_mls` in its context).
+export async function downgraded_welcome({ state, package: data }, cs) {
+  const extensions = [{ extensionType: END_MLS, extensionData: new Uint8Array() }]
+  const proposals = [
+    { proposalType: 'add', add: { keyPackage: message(raw(data), 'mls_key_package').keyPackage } },
+    { proposalType: 'group_context_extensions', groupContextExtensions: { extensions } },
+  ]
+  return { welcome: (await commitBytes({ state: load(raw(state)), cipherSuite: cs }, proposals)).welcome }
 }
