@@ -1,8 +1,10 @@
 """What happens before the first entry is written at a start, and which policy a tenant gets."""
 
+import asyncio
 import shutil
 from pathlib import Path
 
+import httpx
 import pytest
 
 from letterlock.app.gateway import open_gateway
@@ -41,10 +43,36 @@ async def test_a_store_behind_its_signed_head_is_refused_before_it_grows(tmp_pat
 
 async def test_a_tenant_with_a_profile_of_its_own_gets_that_policy(tmp_path: Path) -> None:
     gateway = await open_gateway(settings(tmp_path))
+    of = gateway.policies.of
+    before = gateway.policies.version
     clinic = await gateway.tenants.add("clinic", "consumer")
+    assert of(clinic.no).policy.name == "consumer", "at once, not from the next start on"
+    assert gateway.policies.version == before + 1
+    second = await gateway.tenants.add("ward", "consumer")
     usual = await gateway.tenants.add("shop", "standard")
+    again = await gateway.tenants.add("clinic", "standard")
+    assert (again.no, of(again.no).policy.name) == (clinic.no, "consumer"), "the tenant there was, as it was"
+    assert (of(second.no).policy.name, of(usual.no).policy.name) == ("consumer", "standard")
+    assert gateway.policies.version == before + 1, "a policy in force is not put in force again"
     await gateway.close()
     gateway = await open_gateway(settings(tmp_path))
     of = gateway.policies.of
     assert (of(clinic.no).policy.name, of(usual.no).policy.name) == ("consumer", "standard")
+    await gateway.close()
+
+
+async def test_messages_go_on_while_a_tenant_with_another_profile_is_added(tmp_path: Path) -> None:
+    gateway = await open_gateway(settings(tmp_path))
+    first = gateway.tenants.all()[0]
+    _, secret = await gateway.tenants.add_key(first.no)
+    transport = httpx.ASGITransport(gateway.face)
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway.test") as client:
+        headers = {"authorization": f"Bearer {secret}"}
+
+        async def send() -> int:
+            body = {"to": "+4915112345678", "text": "hello", "traffic": "notification", "on_downgrade": "hold"}
+            return (await client.post("/v1/messages", json=body, headers=headers)).status_code
+
+        answers = await asyncio.gather(*[send() for _ in range(20)], gateway.tenants.add("clinic", "consumer"))
+        assert set(answers[:-1]) == {202}, "decisions under the older version are made again"
     await gateway.close()

@@ -35,8 +35,8 @@ class Http:
             lambda: stage.world.directory.version,
             stage.acceptor,
             stage.world.directory.hear,
-            self.observe,
-        )
+            self.observe, stage.metrics.submitted,
+        )  # fmt: skip
         self.face = HttpFace(
             (handler.route(),), stage.credentials, group_messages=handler, websocket=no_stream, observe=self.observe
         )
@@ -218,3 +218,27 @@ async def test_a_copy_of_a_device_that_holds_a_live_token_may_not_send(http: Htt
     assert (await http.post({"messages": [one(b"3", http.stage.sealed(b"c"))], "state_counter": 13})).status_code == 200
     other = await http.post({"messages": [one(b"4", http.stage.sealed(b"d"))]}, who=1)
     assert other.status_code == 200, "counters are each device's own"
+
+
+def counted(http: Http) -> dict[str, float]:
+    found = {}
+    for metric in http.stage.metrics.registry.collect():
+        for sample in metric.samples:
+            if sample.name == "letterlock_submissions_total" and sample.value:
+                found[sample.labels["outcome"]] = sample.value
+    return found
+
+
+async def test_submissions_are_counted_as_those_of_the_stream_are(http: Http, monkeypatch: pytest.MonkeyPatch) -> None:
+    sealed = http.stage.sealed(b"a")
+    await http.post({"messages": [one(b"1", sealed), one(b"1", sealed), one(b"2", CANARY)]})
+    assert counted(http) == {"accepted": 1, "duplicate": 1, "quarantined": 1}
+    await http.post({"messages": [one(b"3", http.stage.sealed(b"b"))], "state_counter": 0})
+    assert counted(http) == {"accepted": 1, "duplicate": 1, "quarantined": 1}, "refused before it was a submission"
+
+    async def full(*_: Any) -> Any:
+        raise StorageError(StorageReason.OVERLOADED)
+
+    monkeypatch.setattr(http.stage.acceptor, "accept", full)
+    assert (await http.post({"messages": [one(b"4", sealed), one(b"5", sealed)]})).status_code == 503
+    assert counted(http) == {"accepted": 1, "duplicate": 1, "quarantined": 1, "overloaded": 2}

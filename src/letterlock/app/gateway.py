@@ -27,7 +27,7 @@ from letterlock.gateway.hub import Hub
 from letterlock.gateway.ledger_store import LedgerStoreBridge
 from letterlock.gateway.mail_pages import MailPages
 from letterlock.gateway.maintenance import GenerationRows, Maintenance, Purger
-from letterlock.gateway.policies import Policies
+from letterlock.gateway.policies import Policies, Profiles
 from letterlock.gateway.sealed import SealedAcceptor
 from letterlock.gateway.tenants import Tenants
 from letterlock.ledger.heads import FileHeadKeeper, HeadSigner
@@ -43,7 +43,7 @@ from letterlock.storage.sqlite.reader import Readers
 from letterlock.storage.sqlite.registry import handlers
 from letterlock.storage.sqlite.relay_reads import RelayReads
 from letterlock.storage.sqlite.tenant_ops import all_tenants, live_api_keys
-from letterlock.storage.tenant_commands import PolicyLoaded, TenantRow
+from letterlock.storage.tenant_commands import TenantRow
 from letterlock.transports.registry import CAPABILITIES
 from letterlock.watch.metrics import Metrics
 from letterlock.wire.tlog.commitments import Digest
@@ -130,8 +130,9 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
     ledger = LedgerStoreBridge(readers, committer, loop)
     heads = _heads(settings, folder, keys, ledger)
     await loop.run_in_executor(None, heads.start)
-    policies = await _policies(settings, committer, clock, readers.read_now(all_tenants))
-    tenants = Tenants(committer, clock, readers.read_now(all_tenants), readers.read_now(live_api_keys))
+    profiles = await _profiles(settings, committer, clock, readers.read_now(all_tenants))
+    policies = profiles.policies
+    tenants = Tenants(committer, clock, readers.read_now(all_tenants), readers.read_now(live_api_keys), profiles.adopt)
     await _first_tenant(tenants, settings, folder)
     build = Digest(sha256(f"letterlock {__version__}".encode()).digest())
     await committer.run(RecordEvent(GatewayStarted(ts=clock.now_ms(), build=build, schema=1, resumed=0)))
@@ -185,7 +186,7 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
         sessions.hear,
     )
     group_messages = GroupMessagesHandler(
-        credentials, lambda: sessions.version, acceptor, sessions.hear, metrics.answered
+        credentials, lambda: sessions.version, acceptor, sessions.hear, metrics.answered, metrics.submitted
     )
     opened = open_messages(
         committer, readers, keys, policies, CAPABILITIES, heads, ledger, metrics, clock, settings.environment,
@@ -210,19 +211,17 @@ def _heads(settings: Settings, folder: Path, keys: Keys, ledger: LedgerStoreBrid
     return HeadSigner(ledger, signer, FileHeadKeeper(head_file))
 
 
-async def _policies(
+async def _profiles(
     settings: Settings, committer: GroupCommitter, clock: SystemClock, tenants: list[TenantRow]
-) -> Policies:
-    """Proves the policy of the settings, and the profiles of tenants that have another; each is recorded."""
+) -> Profiles:
+    """Puts the policy of the settings in force, and the profiles of tenants that have another; each is recorded."""
     file = settings.policy.file
     default = prove(Path(file).read_text() if file else profile_source(settings.policy.profile), CAPABILITIES)
-    others = {row.profile for row in tenants} - {settings.policy.profile}
-    proven = {profile: prove(profile_source(profile), CAPABILITIES) for profile in sorted(others)}
-    version = 0
-    for one in (*proven.values(), default):
-        version = await committer.run(PolicyLoaded(one.hash, sum(1 for _ in one.table()), clock.now_ms()))
-    by_tenant = {row.no: proven[row.profile] for row in tenants if row.profile in proven}
-    return Policies(default, by_tenant, version)
+    profiles = Profiles(committer, clock, CAPABILITIES, settings.policy.profile, default)
+    for row in tenants:
+        await profiles.adopt(row)
+    await profiles.load(default)
+    return profiles
 
 
 async def _first_tenant(tenants: Tenants, settings: Settings, folder: Path) -> None:

@@ -1,6 +1,13 @@
 """The proven policies in force: one for each profile that a tenant has, under one version."""
 
-from letterlock.policy.proof import ProvenPolicy
+import asyncio
+from typing import Any, Final, Protocol
+
+from letterlock.model.capability import CapabilityRow
+from letterlock.model.clock import Clock
+from letterlock.policy.file import profile_source
+from letterlock.policy.proof import ProvenPolicy, prove
+from letterlock.storage.tenant_commands import PolicyLoaded, TenantRow
 
 
 class Policies:
@@ -20,3 +27,69 @@ class Policies:
     def of(self, tenant: int) -> ProvenPolicy:
         """A tenant's policy."""
         return self._by_tenant.get(tenant, self._default)
+
+    def give(self, tenant: int, policy: ProvenPolicy) -> None:
+        """Gives a tenant a policy of its own; nothing was decided for this tenant before."""
+        self._by_tenant[tenant] = policy
+
+
+class Writer(Protocol):
+    """The writer's queue."""
+
+    async def run(self, command: Any, *, tenant: int = 0, size: int = 0) -> Any:
+        """Queues one command and awaits its outcome."""
+        ...
+
+
+class Profiles:
+    """Proves the shipped profiles that tenants have, and puts them in force, at the start and while it runs.
+
+    Args:
+        writer: records each policy that comes into force, and counts the version.
+        clock: wall time.
+        capabilities: what a policy is proven for.
+        usual: the profile of the settings.
+        default: the policy in force for it, proven.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        clock: Clock,
+        capabilities: tuple[CapabilityRow, ...],
+        usual: str,
+        default: ProvenPolicy,
+    ) -> None:
+        self._writer: Final = writer
+        self._clock: Final = clock
+        self._capabilities: Final = capabilities
+        self._usual: Final = usual
+        self._proven: Final[dict[str, ProvenPolicy]] = {}
+        self.policies: Final = Policies(default, {}, 0)
+
+    async def load(self, policy: ProvenPolicy) -> None:
+        """Records a policy; from then on, decisions under an older version are made again.
+
+        Raises:
+            StorageError: the store takes nothing now; nothing changed.
+        """
+        cells = sum(1 for _ in policy.table())
+        self.policies.version = await self._writer.run(PolicyLoaded(policy.hash, cells, self._clock.now_ms()))
+
+    async def adopt(self, tenant: TenantRow) -> None:
+        """Gives a tenant the policy of its profile, before anybody can send in its name.
+
+        Raises:
+            PolicyError: the profile is not proven for these capabilities.
+            StorageError: the store takes nothing now.
+        """
+        profile = tenant.profile
+        if profile == self._usual:
+            return
+        found = self._proven.get(profile)
+        if found is None:
+            loop = asyncio.get_running_loop()
+            found = await loop.run_in_executor(None, prove, profile_source(profile), self._capabilities)
+            await self.load(found)
+            self._proven[profile] = found
+        self.policies.give(tenant.no, found)

@@ -1,7 +1,7 @@
 """Tenants and their API keys, in memory as the store says; a revoked key is dead at once."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from typing import Any, Final, Protocol
 
@@ -24,7 +24,16 @@ class Writer(Protocol):
 
 
 class Tenants:
-    """Who the tenants are, and which API keys are good."""
+    """Who the tenants are, and which API keys are good.
+
+    Args:
+        writer: the writer's queue.
+        clock: wall time.
+        tenants: those of the store.
+        keys: the keys of the store that are not revoked.
+        adopt: gives a new tenant the policy of its profile; None where nothing is decided.
+        entropy: for ids, secrets and salts.
+    """
 
     def __init__(
         self,
@@ -32,10 +41,12 @@ class Tenants:
         clock: Clock,
         tenants: list[TenantRow],
         keys: list[ApiKeyRow],
+        adopt: Callable[[TenantRow], Awaitable[None]] | None = None,
         entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._writer = writer
         self._clock = clock
+        self._adopt = adopt
         self._entropy = entropy
         self._tenants = {row.no: row for row in tenants}
         self._keys = {row.secret_hash: row for row in keys}
@@ -63,6 +74,9 @@ class Tenants:
         """Adds a tenant, or finds the one of that name."""
         command = AddTenant(self._entropy(16), name, profile, self._entropy(SALT_BYTES), self._clock.now_ms())
         row: TenantRow = await self._writer.run(command)
+        if self._adopt is not None:
+            # Before it has a key: nothing is ever decided for it under another policy.
+            await self._adopt(row)
         self._tenants[row.no] = row
         return row
 

@@ -1,7 +1,7 @@
 """``POST /v1/groups/{group}/messages``: the same submissions as the stream's, over HTTP. A bare ASGI handler."""
 
 from binascii import Error as Base64Error
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Final
 
 import msgspec
@@ -16,8 +16,9 @@ from letterlock.gateway.sealed import Offered, Outcome, SealedAcceptor, Sender
 from letterlock.model.ids import GroupRef
 from letterlock.storage.codes import GRADES, PROTECTIONS, VERIFIERS
 from letterlock.storage.commands import Shown
+from letterlock.storage.errors import StorageError
 from letterlock.storage.relay_commands import RelayReason
-from letterlock.wire.stream import MAX_BODY, ResultStatus
+from letterlock.wire.stream import MAX_BODY, NO_HASH, NO_ID, ResultStatus
 
 MAX_BATCH: Final = 256
 MAX_REQUEST: Final = 2 << 20
@@ -97,12 +98,14 @@ class GroupMessagesHandler:
         acceptor: SealedAcceptor,
         hear: Callable[[int, int], int],
         observe: Observe,
+        submitted: Callable[[Sequence[tuple[int, bytes, bytes]]], None],
     ) -> None:
         self._sessions = sessions
         self._session_version = session_version
         self._acceptor = acceptor
         self._hear = hear
         self._observe = observe
+        self._submitted = submitted
         self._decode = msgspec.json.Decoder(GroupMessages).decode
         self._paths: dict[str, bytes] = {}
         self._security: dict[tuple[int, int, int, int], SealedSecurity] = {}
@@ -159,7 +162,12 @@ class GroupMessagesHandler:
         if stated < heard:
             # Before anything is queued: what an old copy of a device sends could repeat keys of the newer one.
             raise Problem(ROLLED_BACK, 409, members={"acknowledged_counter": heard})
-        outcomes = await self._acceptor.accept(sender, offered, lambda: self._sender(device, stated))
+        try:
+            outcomes = await self._acceptor.accept(sender, offered, lambda: self._sender(device, stated))
+        except StorageError:
+            self._submitted([(int(ResultStatus.OVERLOADED), NO_ID, NO_HASH)] * len(offered))
+            raise
+        self._submitted([(int(one.status), one.message_id, one.record_hash) for one in outcomes])
         return Answer(200, GroupMessageResults([self._result(o, r) for o, r in zip(offered, outcomes, strict=True)]))
 
     def _sender(self, device: DevicePrincipal, stated: int) -> Sender:
