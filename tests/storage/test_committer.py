@@ -38,15 +38,23 @@ def clash(tx: Transaction, command: Clash) -> None:
 
 
 class Gated(StoreCore):
-    """Writes only while its gate is open."""
+    """Writes only while its gate is open: what is staged on the loop waits in the thread."""
 
     gate: threading.Event
     sizes: list[int]
+
+    def stage(self, commands: Sequence[Any]) -> list[Any]:
+        self.sizes.append(len(commands))
+        return super().stage(commands)
 
     def apply(self, commands: Sequence[Any]) -> list[Any]:
         self.gate.wait()
         self.sizes.append(len(commands))
         return super().apply(commands)
+
+    def commit(self) -> None:
+        self.gate.wait()
+        super().commit()
 
 
 @asynccontextmanager
@@ -229,7 +237,7 @@ async def test_a_truncation_that_a_reader_holds_up_is_made_up_for(tmp_path: Path
     canary = os.urandom(16).hex().encode()
     log = tmp_path / f"{DATABASE}-wal"
     async with writing(tmp_path) as (committer, core):
-        core._db.set_busy_timeout(1)
+        core.busy_ms = 1
         await committer.run(message(sealed=canary * 40))
         reader = apsw.Connection(str(tmp_path / DATABASE), flags=apsw.SQLITE_OPEN_READONLY)
         reader.execute("BEGIN").fetchall()

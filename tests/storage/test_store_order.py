@@ -184,7 +184,7 @@ def test_a_failed_commit_leaves_memory_as_the_rows_are(tmp_path: Path, cause: st
         assert full.value.reason is StorageReason.DISK_FULL
         core.read_back("PRAGMA max_page_count=1000000")
     else:
-        core._db.set_busy_timeout(1)
+        core.busy_ms = 1
         other = apsw.Connection(str(tmp_path / DATABASE))
         other.execute("BEGIN IMMEDIATE").fetchall()
         with pytest.raises(StorageError) as busy:

@@ -4,7 +4,7 @@ import os
 from array import array
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import apsw
 import structlog
@@ -14,20 +14,25 @@ from letterlock.model.errors import LetterlockError
 from letterlock.storage.commands import AcceptSealed, Ack
 from letterlock.storage.errors import CommitRefused, StorageError, StorageReason
 from letterlock.storage.sqlite import state as writer_state
-from letterlock.storage.sqlite.connection import DATABASE, open_writer, storage_errors
+from letterlock.storage.sqlite.connection import BUSY_MS, DATABASE, open_writer, storage_errors
 from letterlock.storage.sqlite.hot import HotBatch
 from letterlock.storage.sqlite.ledger_rows import grow
 from letterlock.storage.sqlite.transaction import Transaction
+from letterlock.wire.tlog.growth import TreeState
 
 Command = Any
 Outcome = Any
 Handler = Callable[[Transaction, Any], Any]
+
+_T = TypeVar("_T")
 
 _log: Final = structlog.get_logger("letterlock.store")
 
 SEED_SIZE: Final = 32
 RECORDS_KEPT_MS: Final = 400 * 86_400_000
 """How long the records behind batch entries stay: a year's audit and its preparation."""
+LONG_LOG: Final = 4_096
+"""Pages of the write-ahead log (16 MiB) after which it starts over: overwriting costs a third less than growing."""
 
 
 class StoreCore:
@@ -48,13 +53,25 @@ class StoreCore:
         self._handlers = handlers
         self._clock = clock
         self.purge_after_ms = purge_after_ms
+        self.busy_ms = BUSY_MS
+        """How long :meth:`apply` waits for a lock of another connection."""
         self._forgotten = False
+        self._staged: TreeState | None = None
+        self._log_pages = 0
+        self._restart_at = LONG_LOG
         try:
             with storage_errors():
                 self._state = writer_state.load(self._db)
         except BaseException:
             self._db.close()
             raise
+        self._db.set_wal_hook(self._log_grew)
+
+    def _log_grew(self, _: apsw.Connection, __: str, pages: int) -> int:
+        if pages < self._log_pages:
+            self._restart_at = LONG_LOG
+        self._log_pages = pages
+        return apsw.SQLITE_OK
 
     @property
     def tree_size(self) -> int:
@@ -69,6 +86,11 @@ class StoreCore:
         except OSError:
             return 0
 
+    @property
+    def log_is_long(self) -> bool:
+        """Whether :meth:`restart_log` is due."""
+        return self._log_pages >= self._restart_at
+
     def apply(self, commands: Sequence[Command]) -> list[Outcome]:
         """Applies a batch in one durable transaction.
 
@@ -78,11 +100,35 @@ class StoreCore:
         Raises:
             StorageError: nothing of the batch was written; the writer's memory is as the database says.
         """
+        self._db.set_busy_timeout(self.busy_ms)
+        outcomes = self._whole(lambda: self._stage(commands))
+        self.commit()
+        return outcomes
+
+    def stage(self, commands: Sequence[Command]) -> list[Outcome]:
+        """The first half of :meth:`apply`: the transaction is open until :meth:`commit`. Waits for no lock.
+
+        Raises:
+            StorageError: as :meth:`apply`; no transaction is open.
+        """
+        self._db.set_busy_timeout(0)
+        return self._whole(lambda: self._stage(commands))
+
+    def commit(self) -> None:
+        """Makes durable what was staged: this is what waits for the disk.
+
+        Raises:
+            StorageError: as :meth:`apply`.
+        """
+        self._whole(self._commit)
+
+    def _whole(self, step: Callable[[], _T]) -> _T:
+        """Runs a step; after a failure the transaction is gone and the memory is read again."""
         if self._forgotten:
             self._recover()
         try:
             with storage_errors():
-                return self._apply(commands)
+                return step()
         except BaseException:
             self._forgotten = True
             try:
@@ -98,8 +144,9 @@ class StoreCore:
                 self._db.execute("ROLLBACK").fetchall()
             self._state = writer_state.load(self._db)
         self._forgotten = False
+        self._staged = None
 
-    def _apply(self, commands: Sequence[Command]) -> list[Outcome]:
+    def _stage(self, commands: Sequence[Command]) -> list[Outcome]:
         db = self._db
         self._state.make_room()
         db.execute("BEGIN IMMEDIATE").fetchall()
@@ -120,10 +167,14 @@ class StoreCore:
                 outcomes.append(self._run(tx, self._handlers[kind], command))
         hot.write()
         self._record(tx)
-        tree = grow(db, self._state.tree, tx.entries)
-        db.execute("COMMIT").fetchall()
-        self._state.tree = tree
+        self._staged = grow(db, self._state.tree, tx.entries)
         return outcomes
+
+    def _commit(self) -> None:
+        if self._staged is None:
+            raise AssertionError("nothing is staged")
+        self._db.execute("COMMIT").fetchall()
+        self._state.tree, self._staged = self._staged, None
 
     def _run(self, tx: Transaction, handler: Handler, command: Command) -> Outcome:
         tx.begin()
@@ -159,8 +210,20 @@ class StoreCore:
     def checkpoint(self, *, truncate: bool) -> None:
         """Moves the write-ahead log into the database; truncating also empties the log of old pages."""
         mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if truncate else apsw.SQLITE_CHECKPOINT_PASSIVE
+        self._db.set_busy_timeout(self.busy_ms)
         with storage_errors():
             self._db.wal_checkpoint(mode=mode)
+        if truncate:
+            self._log_pages, self._restart_at = 0, LONG_LOG
+
+    def restart_log(self) -> None:
+        """Moves a long log into the database, so that the next commit writes from its start.
+
+        A reader may hold that up; the log then grows on, and the next try comes after as many pages again. What stands
+        in the overwritten log until then is emptied by the truncations of each purge.
+        """
+        self.checkpoint(truncate=False)
+        self._restart_at = self._log_pages + LONG_LOG
 
     def read_back(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         """For start-up alone: rows, through the writing connection."""
