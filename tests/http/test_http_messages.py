@@ -171,7 +171,7 @@ async def test_a_full_writer_is_503(http: Http, monkeypatch: pytest.MonkeyPatch)
 
     body = {"messages": [one(b"1", http.stage.sealed())]}
     with monkeypatch.context() as patch:
-        patch.setattr(http.stage.world.committer, "submit", full)
+        patch.setattr(http.stage.world.committer, "submit_then", full)
         answer = await http.post(body)
     assert (answer.status_code, answer.json()["code"]) == (503, Code.OVERLOADED)
     assert answer.headers["retry-after"] == "1"

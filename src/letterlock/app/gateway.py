@@ -64,6 +64,8 @@ class Gateway:
     """A running gateway: its face, and how to end it."""
 
     face: HttpFace
+    lane: GroupMessagesHandler
+    """Takes the ordinary requests of the hot route before they become tasks."""
     tenants: Tenants
     policies: Policies
     committer: GroupCommitter
@@ -200,7 +202,7 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
     opened.start()
     maintenance.start()
     closers.append(maintenance.stop)
-    return Gateway(face, tenants, policies, committer, heads, maintenance, purger, closers)
+    return Gateway(face, group_messages, tenants, policies, committer, heads, maintenance, purger, closers)
 
 
 def _heads(settings: Settings, folder: Path, keys: Keys, ledger: LedgerStoreBridge) -> HeadSigner:

@@ -108,6 +108,33 @@ def _open(aead: AESGCM, aad: bytes, blob: bytes) -> bytearray:
     return opened
 
 
+class NoncePool:
+    """Random nonces drawn some at a time: asking the kernel for each hands the interpreter to another thread.
+
+    For one thread. A pool holds few, so that a machine that is copied while it runs repeats few.
+    """
+
+    __slots__ = ("_at", "_entropy", "_pool")
+
+    SIZE: Final = 64
+
+    def __init__(self, entropy: Entropy = os.urandom) -> None:
+        self._entropy = entropy
+        self._pool = b""
+        self._at = 0
+
+    def __call__(self, count: int) -> bytes:
+        """The next nonce; ``count`` is :data:`NONCE_BYTES`, or the kernel is asked."""
+        if count != NONCE_BYTES:
+            return self._entropy(count)
+        at = self._at
+        if at >= len(self._pool):
+            self._pool = self._entropy(NONCE_BYTES * self.SIZE)
+            at = 0
+        self._at = at + NONCE_BYTES
+        return self._pool[at : self._at]
+
+
 def seal_sealed(
     key: StorageKey, tenant: TenantId, message: MessageId, ciphertext: bytes, entropy: Entropy = os.urandom
 ) -> bytes:

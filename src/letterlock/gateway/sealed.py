@@ -4,6 +4,7 @@ Everything that is the same for many messages (assessment, decision, what is sho
 and looked up. What is left per message is the parser, one PRF, one MAC, one sealing, and the writer's rows.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any, Final, Protocol
@@ -13,7 +14,7 @@ from msgspec import Struct
 from letterlock.assurance import evidence
 from letterlock.assurance.assess import Assessment, Path
 from letterlock.assurance.framing import Binding, letterlock_framing
-from letterlock.custody.sealing import StorageKey, seal_sealed
+from letterlock.custody.sealing import NoncePool, StorageKey, seal_sealed
 from letterlock.gateway.codes import ACTIONS, FALLS, INDICATORS
 from letterlock.gateway.hub import Hub
 from letterlock.model.bodies import SealedKind
@@ -54,15 +55,22 @@ class Groups(Protocol):
         ...
 
     async def find(self, tenant: int, ref: bytes) -> GroupHead | None:
-        """A group, from memory or the store."""
+        """A group, from memory or the store; it is in memory afterwards."""
         ...
 
 
 class Committer(Protocol):
     """The writer's queue."""
 
-    def submit(self, commands: Sequence[Any], *, tenant: int = 0, size: int = 0) -> Any:
-        """Queues commands; a future of their outcomes."""
+    def submit_then(
+        self,
+        commands: Sequence[Any],
+        settle: Callable[[list[Any] | StorageError], None],
+        *,
+        tenant: int = 0,
+        size: int = 0,
+    ) -> None:
+        """Queues commands; ``settle`` is called with their outcomes, or with why there are none."""
         ...
 
 
@@ -175,11 +183,16 @@ class SealedAcceptor:
         self._storage_key = storage_key
         self._clock = clock
         self._prf_key = prf_key
+        self._nonces = NoncePool()
         self._prepared: dict[int, _Prepared] = {}
         self._prepared_for = -1
 
+    def knows(self, tenant: int, ref: bytes) -> bool:
+        """Whether a group is in memory, so that :meth:`offer` can find it."""
+        return self._groups.known(tenant, ref) is not None
+
     async def load_group(self, tenant: int, ref: bytes) -> None:
-        """Makes sure that a group is in memory, so that :meth:`accept` queues without waiting: order is kept."""
+        """Makes sure that a group is in memory, so that :meth:`offer` queues without waiting: order is kept."""
         if self._groups.known(tenant, ref) is None:
             await self._groups.find(tenant, ref)
 
@@ -201,18 +214,36 @@ class SealedAcceptor:
         Raises:
             StorageError: the store takes nothing now; nothing was accepted.
         """
-        for _ in range(MAX_STALE):
-            outcomes = await self._attempt(sender, offered)
-            if outcomes is not None:
-                return outcomes
-            if renew is not None:
-                again = renew()
-                if again is None:
-                    return [_NOT_ACCEPTED[ResultStatus.NOT_ALLOWED]] * len(offered)
-                sender = again
-        raise StorageError(StorageReason.OVERLOADED)
+        for one in offered:
+            await self.load_group(sender.tenant, one.group)
+        future: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
 
-    async def _attempt(self, sender: Sender, offered: Sequence[Offered]) -> list[Outcome] | None:
+        def then(outcomes: list[Outcome] | StorageError) -> None:
+            if future.done():
+                return
+            if isinstance(outcomes, StorageError):
+                future.set_exception(outcomes)
+            else:
+                future.set_result(outcomes)
+
+        self.offer(sender, offered, then, renew)
+        return await future
+
+    def offer(
+        self,
+        sender: Sender,
+        offered: Sequence[Offered],
+        then: Callable[[list[Outcome] | StorageError], None],
+        renew: Callable[[], Sender | None] | None = None,
+        tries: int = MAX_STALE,
+    ) -> None:
+        """As :meth:`accept`, without waiting: ``then`` is called once the outcomes are durable.
+
+        A group that is not in memory is an unknown one; see :meth:`load_group`.
+
+        Raises:
+            StorageError: OVERLOADED or CLOSED, at once; ``then`` is not called.
+        """
         tenant = sender.tenant
         known = self._groups.known
         now = self._clock.now_ms()
@@ -223,7 +254,7 @@ class SealedAcceptor:
         outcomes: list[Outcome | None] = []
         size = 0
         for one in offered:
-            group = known(tenant, one.group) or await self._groups.find(tenant, one.group)
+            group = known(tenant, one.group)
             if group is None:
                 outcomes.append(_NOT_ACCEPTED[ResultStatus.UNKNOWN_TARGET])
                 continue
@@ -234,18 +265,56 @@ class SealedAcceptor:
             outcomes.append(None)
             commands.append(command)
             size += len(one.body)
-        if commands:
-            results = await self._committer.submit(commands, tenant=tenant, size=size)
-            at = 0
-            for index, one in enumerate(offered):
-                if outcomes[index] is None:
-                    result = results[at]
-                    if isinstance(result, CommitRefused) and result.reason is CommitReason.STALE_DECISION:
-                        # Those of the batch that were accepted are found again as duplicates, with their first answer.
-                        return None
-                    outcomes[index] = self._settle(one, commands[at], result)
-                    at += 1
-        return [outcome for outcome in outcomes if outcome is not None]
+
+        def settle(results: list[Any] | StorageError) -> None:
+            if isinstance(results, StorageError):
+                then(results)
+            elif _stale(results):
+                # Those of the batch that were accepted are found again as duplicates, with their first answer.
+                self._again(sender, offered, then, renew, tries)
+            else:
+                then(self._settled(offered, commands, outcomes, results))
+
+        self._committer.submit_then(commands, settle, tenant=tenant, size=size)
+
+    def _again(
+        self,
+        sender: Sender,
+        offered: Sequence[Offered],
+        then: Callable[[list[Outcome] | StorageError], None],
+        renew: Callable[[], Sender | None] | None,
+        tries: int,
+    ) -> None:
+        """Decides again after what was relied on has changed."""
+        if tries <= 1:
+            then(StorageError(StorageReason.OVERLOADED))
+            return
+        renewed = sender if renew is None else renew()
+        if renewed is None:
+            then([_NOT_ACCEPTED[ResultStatus.NOT_ALLOWED]] * len(offered))
+            return
+        try:
+            self.offer(renewed, offered, then, renew, tries - 1)
+        except StorageError as error:
+            then(error)
+
+    def _settled(
+        self,
+        offered: Sequence[Offered],
+        commands: Sequence[AcceptSealed | Quarantine],
+        refused: Sequence[Outcome | None],
+        results: Sequence[Any],
+    ) -> list[Outcome]:
+        """The outcome of each submission, in their order; what was accepted goes to those who are connected."""
+        outcomes: list[Outcome] = []
+        at = 0
+        for one, outcome in zip(offered, refused, strict=True):
+            if outcome is None:
+                outcomes.append(self._settle(one, commands[at], results[at]))
+                at += 1
+            else:
+                outcomes.append(outcome)
+        return outcomes
 
     def _command(
         self,
@@ -279,7 +348,7 @@ class SealedAcceptor:
             mailbox=0,
             kind=kind,
             epoch=sealed.epoch,
-            sealed=seal_sealed(key, sender.tenant_id, message_id, body),
+            sealed=seal_sealed(key, sender.tenant_id, message_id, body, self._nonces),
             generation=key.generation,
             size_bucket=size_bucket(len(body)),
             shown=prepared.framed_shown,
@@ -372,6 +441,10 @@ class SealedAcceptor:
 
 SIZE_BUCKETS: Final = (256, 512, 1024, 2048, 4096, 16384, 65536)
 """Upper bounds; rows and records say which bucket, never the size."""
+
+
+def _stale(results: Sequence[Any]) -> bool:
+    return any(type(result) is CommitRefused and result.reason is CommitReason.STALE_DECISION for result in results)
 
 
 def size_bucket(size: int) -> int:

@@ -127,26 +127,30 @@ class _Endpoint:
         await self._run(scope, receive, send)
 
 
-async def guarded(operation: str, observe: Observe, send: Send, work: Awaitable[Answer]) -> None:
-    """Runs a handler; whatever it raises becomes an answer that says nothing of what was sent."""
-    try:
-        answer = await work
-    except Problem as problem:
-        observe(operation, problem.status)
-        await send_problem(send, problem)
-        return
-    except Gone:
-        return
-    except StorageError as error:
+def problem_of(error: Exception, operation: str, observe: Observe) -> Problem:
+    """The answer for whatever a handler raised; it says nothing of what was sent. Counts and logs it."""
+    if isinstance(error, Problem):
+        problem = error
+    elif isinstance(error, StorageError):
         code = Code.OVERLOADED if error.reason is StorageReason.OVERLOADED else Code.STORE_FAILED
         _log.warning("store_refused", operation=operation, reason=error.reason.value)
-        observe(operation, 503)
-        await send_problem(send, Problem(code, detail="Nothing was accepted. Try again after a moment."))
-        return
-    except Exception as error:  # noqa: BLE001 - the last line: the type is logged, the text could hold content
+        problem = Problem(code, detail="Nothing was accepted. Try again after a moment.")
+    else:
+        # The last line: the type is logged, the text could hold content.
         _log.error("handler_failed", operation=operation, error_type=type(error).__name__)
-        observe(operation, 500)
-        await send_problem(send, Problem(Code.INTERNAL, detail="This is our fault. It is recorded without content."))
+        problem = Problem(Code.INTERNAL, detail="This is our fault. It is recorded without content.")
+    observe(operation, problem.status)
+    return problem
+
+
+async def guarded(operation: str, observe: Observe, send: Send, work: Awaitable[Answer]) -> None:
+    """Runs a handler; whatever it raises becomes an answer."""
+    try:
+        answer = await work
+    except Gone:
+        return
+    except Exception as error:  # noqa: BLE001 - see problem_of
+        await send_problem(send, problem_of(error, operation, observe))
         return
     observe(operation, answer.status)
     body = b"" if answer.body is None else answer.body if isinstance(answer.body, bytes) else _encode(answer.body)

@@ -1,14 +1,20 @@
-"""``POST /v1/groups/{group}/messages``: the same submissions as the stream's, over HTTP. A bare ASGI handler."""
+"""``POST /v1/groups/{group}/messages``: the same submissions as the stream's, over HTTP.
 
+A bare ASGI handler, and a lane beside it for ordinary requests (:mod:`letterlock.faces.http.fast_lane`). Both check the
+same things in the same order, and both end in the same acceptor.
+"""
+
+import asyncio
 from binascii import Error as Base64Error
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Annotated, Final
 
 import msgspec
 
-from letterlock.faces.http.app import Observe, guarded
-from letterlock.faces.http.asgi import JSON, Receive, Scope, Send, header, read_body
+from letterlock.faces.http.app import Observe, guarded, problem_of
+from letterlock.faces.http.asgi import JSON, NO_SNIFF, NO_STORE, Receive, Scope, Send, header, read_body
 from letterlock.faces.http.auth import Sessions, authenticate, authorise
+from letterlock.faces.http.fast_lane import Reply
 from letterlock.faces.http.problems import Code, Problem, field_names, of_validation
 from letterlock.faces.http.routes import Access, Answer, Call, DevicePrincipal, Route
 from letterlock.gateway.codes import INDICATORS
@@ -72,7 +78,12 @@ class GroupMessageResults(msgspec.Struct, frozen=True):
     results: list[GroupMessageResult]
 
 
+OPERATION: Final = "sendGroupMessages"
+_PREFIX: Final = PREFIX.encode()
+_SUFFIX: Final = SUFFIX.encode()
 _FIELDS: Final = field_names(GroupMessages)
+_FIELDS_OF_RESULTS: Final = [NO_STORE, NO_SNIFF, (b"content-type", JSON)]
+_encode: Final = msgspec.json.Encoder().encode
 _CODES: Final = {
     ResultStatus.NOT_ALLOWED: "not_a_member",
     ResultStatus.EPOCH_TOO_OLD: "epoch_too_old",
@@ -108,28 +119,107 @@ class GroupMessagesHandler:
         self._submitted = submitted
         self._decode = msgspec.json.Decoder(GroupMessages).decode
         self._paths: dict[str, bytes] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._security: dict[tuple[int, int, int, int], SealedSecurity] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
-        await guarded("sendGroupMessages", self._observe, send, self._answer(scope, receive))
+        await guarded(OPERATION, self._observe, send, self._answer(scope, receive))
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
-        principal = authenticate(self._sessions, header(scope, b"authorization"))
+        principal = self._device(header(scope, b"authorization"))
+        if scope["query_string"]:
+            raise Problem(Code.BAD_PARAMETER, detail="This call takes no query parameters.")
+        self._check_media(header(scope, b"content-type"))
+        wanted = self._decoded(await read_body(receive, MAX_REQUEST))
+        return await self._take(principal, scope["path"], wanted)
+
+    def wants(self, method: bytes, url: bytes) -> bool:
+        """Whether the fast lane may take this; a query or an escape sends it the other way."""
+        return (
+            url.endswith(_SUFFIX)
+            and method == b"POST"
+            and url.startswith(_PREFIX)
+            and b"?" not in url
+            and b"%" not in url
+            and url.isascii()
+        )
+
+    def take(self, url: bytes, fields: list[tuple[bytes, bytes]], body: bytes, reply: Reply) -> None:
+        """One request of the fast lane."""
+        authorization: bytes | None = None
+        media: bytes | None = None
+        for name, value in fields:
+            if name == b"authorization":
+                authorization = value if authorization is None else authorization
+            elif name == b"content-type":
+                media = value if media is None else media
+        try:
+            device = self._device(authorization)
+            self._check_media(media)
+            wanted = self._decoded(body)
+            offered = self._offered(url.decode("ascii"), wanted)
+            stated = wanted.state_counter
+            if self._acceptor.knows(device.tenant, offered[0].group):
+                self._offer(device, stated, offered, reply)
+            else:
+                self._later(self._load_and_offer(device, stated, offered, reply))
+        except Exception as error:  # noqa: BLE001 - whatever it was becomes an answer
+            self._refuse(error, reply)
+
+    def _offer(self, device: DevicePrincipal, stated: int, offered: list[Offered], reply: Reply) -> None:
+        def then(outcomes: list[Outcome] | StorageError) -> None:
+            if isinstance(outcomes, StorageError):
+                self._count_refused(offered)
+                self._refuse(outcomes, reply)
+                return
+            self._observe(OPERATION, 200)
+            reply(200, _encode(self._results(offered, outcomes)), _FIELDS_OF_RESULTS)
+
+        def renew() -> Sender:
+            return self._renewed(device, stated)
+
+        self._listen(device, stated)
+        try:
+            self._acceptor.offer(self._sender(device, stated), offered, then, renew)
+        except StorageError:
+            self._count_refused(offered)
+            raise
+
+    async def _load_and_offer(self, device: DevicePrincipal, stated: int, offered: list[Offered], reply: Reply) -> None:
+        """The first message to a group since the start: it is read once, and offered even if it does not exist."""
+        try:
+            await self._acceptor.load_group(device.tenant, offered[0].group)
+            self._renewed(device, stated)
+            self._offer(device, stated, offered, reply)
+        except Exception as error:  # noqa: BLE001 - whatever it was becomes an answer
+            self._refuse(error, reply)
+
+    def _later(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _refuse(self, error: Exception, reply: Reply) -> None:
+        problem = problem_of(error, OPERATION, self._observe)
+        reply(problem.status, problem.body(), problem.header_fields())
+
+    def _device(self, authorization: bytes | None) -> DevicePrincipal:
+        principal = authenticate(self._sessions, authorization)
         if type(principal) is not DevicePrincipal:
             authorise(principal, Access.DEVICE)
         assert isinstance(principal, DevicePrincipal)
-        if scope["query_string"]:
-            raise Problem(Code.BAD_PARAMETER, detail="This call takes no query parameters.")
-        media = header(scope, b"content-type")
+        return principal
+
+    def _check_media(self, media: bytes | None) -> None:
         if media != JSON and (media or b"").partition(b";")[0].strip().lower() != JSON:
             raise Problem(Code.UNSUPPORTED_MEDIA_TYPE, detail="Send 'Content-Type: application/json'.")
-        raw = await read_body(receive, MAX_REQUEST)
+
+    def _decoded(self, raw: bytes) -> GroupMessages:
         try:
-            wanted = self._decode(raw)
+            return self._decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, Base64Error) as error:
             raise of_validation(error, _FIELDS) from None
-        return await self._take(principal, scope["path"], wanted)
 
     async def call(self, call: Call) -> Answer:
         """As the route table calls it."""
@@ -147,7 +237,7 @@ class GroupMessagesHandler:
             self._paths[path] = known
         return known
 
-    async def _take(self, device: DevicePrincipal, path: str, wanted: GroupMessages) -> Answer:
+    def _offered(self, path: str, wanted: GroupMessages) -> list[Offered]:
         ref = self._group(path)
         offered = []
         for message in wanted.messages:
@@ -156,21 +246,39 @@ class GroupMessagesHandler:
             if len(message.body) > MAX_BODY:
                 raise Problem(Code.TOO_LARGE, detail="A message is larger than a mailbox takes.")
             offered.append(Offered(ref, message.client_message_id, message.body))
+        return offered
+
+    async def _take(self, device: DevicePrincipal, path: str, wanted: GroupMessages) -> Answer:
+        offered = self._offered(path, wanted)
         stated = wanted.state_counter
-        sender = self._sender(device, stated)
+        sender = self._renewed(device, stated)
+        self._listen(device, stated)
+        try:
+            outcomes = await self._acceptor.accept(sender, offered, lambda: self._renewed(device, stated))
+        except StorageError:
+            self._count_refused(offered)
+            raise
+        return Answer(200, self._results(offered, outcomes))
+
+    def _listen(self, device: DevicePrincipal, stated: int) -> None:
+        """Compares the device's state counter with what was heard of it before.
+
+        Raises:
+            Problem: before anything is queued, because what an old copy of a device sends could repeat keys of the
+                newer one.
+        """
         heard = self._hear(device.mailbox, stated)
         if stated < heard:
-            # Before anything is queued: what an old copy of a device sends could repeat keys of the newer one.
             raise Problem(ROLLED_BACK, 409, members={"acknowledged_counter": heard})
-        try:
-            outcomes = await self._acceptor.accept(sender, offered, lambda: self._sender(device, stated))
-        except StorageError:
-            self._submitted([(int(ResultStatus.OVERLOADED), NO_ID, NO_HASH)] * len(offered))
-            raise
-        self._submitted([(int(one.status), one.message_id, one.record_hash) for one in outcomes])
-        return Answer(200, GroupMessageResults([self._result(o, r) for o, r in zip(offered, outcomes, strict=True)]))
+
+    def _count_refused(self, offered: list[Offered]) -> None:
+        self._submitted([(int(ResultStatus.OVERLOADED), NO_ID, NO_HASH)] * len(offered))
 
     def _sender(self, device: DevicePrincipal, stated: int) -> Sender:
+        """A session that has just been checked."""
+        return Sender(device.tenant, device.tenant_id, device.mailbox, self._session_version(), stated)
+
+    def _renewed(self, device: DevicePrincipal, stated: int) -> Sender:
         """The session, checked now: while the body came in it may have ended.
 
         Raises:
@@ -178,7 +286,11 @@ class GroupMessagesHandler:
         """
         if self._sessions.device(device.token_hash) is None:
             raise Problem(Code.UNAUTHENTICATED, detail="This session has expired or was revoked.")
-        return Sender(device.tenant, device.tenant_id, device.mailbox, self._session_version(), stated)
+        return self._sender(device, stated)
+
+    def _results(self, offered: list[Offered], outcomes: list[Outcome]) -> GroupMessageResults:
+        self._submitted([(int(one.status), one.message_id, one.record_hash) for one in outcomes])
+        return GroupMessageResults([self._result(o, r) for o, r in zip(offered, outcomes, strict=True)])
 
     def _result(self, one: Offered, outcome: Outcome) -> GroupMessageResult:
         word = _WORDS.get(outcome.status)
@@ -210,7 +322,7 @@ class GroupMessagesHandler:
         return Route(
             "POST",
             "/v1/groups/{group}/messages",
-            "sendGroupMessages",
+            OPERATION,
             "Send end-to-end encrypted messages to a group's other devices.",
             Access.DEVICE,
             self.call,

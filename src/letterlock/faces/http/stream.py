@@ -30,8 +30,10 @@ MAX_DELIVER_BYTES: Final = 256 << 10
 """Of a DELIVER frame: large enough to amortise, small enough not to delay others."""
 PAGE: Final = 256
 """Items read from the store at once for a device that is behind."""
-PACE_S: Final = 0.01
-"""Between two DELIVER frames of one device: under load messages travel together, a lone one goes at once."""
+PACE_S: Final = 0.025
+TOGETHER: Final = 8
+"""Under load the messages of one device travel together: so many, or whatever has come since the last frame left this
+long ago. A frame each way costs the relay as much as three messages do. Without load each goes at once."""
 MAX_SUBMITS: Final = 16
 """SUBMIT frames of one connection being committed at once; beyond that the connection is not read."""
 
@@ -308,7 +310,8 @@ class _Connection:
                 return CLOSE_UNAUTHENTICATED
             mail.wake.clear()
             if mail.sent < min(mail.head, self._wanted_ack + self._window):
-                wait = self._delivered_at + PACE_S - loop.time() if self._owner.busy() else 0
+                hurry = mail.head - mail.sent >= TOGETHER or not self._owner.busy()
+                wait = 0.0 if hurry else self._delivered_at + PACE_S - loop.time()
                 if wait <= 0:
                     await self._deliver(loop)
                     continue
