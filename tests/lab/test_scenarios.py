@@ -57,7 +57,7 @@ async def test_nothing_is_shown_too_high_and_the_counts_are_true(
     assert outcome.compared > count / 6
     assert outcome.differing == 0
     counts = after.submissions - before.submissions
-    assert +counts == Counter(outcome.streamed)
+    assert +counts == Counter(outcome.submitted)
     _the_ledger_counts_what_the_laboratory_knows(outcome, before, after)
     assert report.proven
     assert report.hits == 0, report.lines()

@@ -18,7 +18,7 @@ from letterlock.model.errors import Reason
 from letterlock.model.ids import DeviceId, GroupRef, MessageId
 from letterlock.wire import stream
 
-_HTTP_RESULTS: Final = {
+HTTP_RESULTS: Final = {
     "accepted": stream.ResultStatus.ACCEPTED,
     "duplicate": stream.ResultStatus.DUPLICATE,
     "quarantined": stream.ResultStatus.QUARANTINED,
@@ -31,6 +31,7 @@ _HTTP_RESULTS: Final = {
     "wrong_group": stream.ResultStatus.UNKNOWN_TARGET,
     "bad_body": stream.ResultStatus.QUARANTINED,
 }
+"""What HTTP answers of one message, its code where it is refused, in the stream's words."""
 _ARRIVED: Final = frozenset({stream.ResultStatus.ACCEPTED, stream.ResultStatus.DUPLICATE})
 
 
@@ -106,7 +107,7 @@ class Outgoings:
             if len(answer.results) != 1 or answer.results[0].client_message_id != outgoing.message_ref:
                 raise RelayError(RelayReason.BAD_ANSWER)
             result = answer.results[0]
-            status = _HTTP_RESULTS.get(result.code if result.status == "refused" else result.status)
+            status = HTTP_RESULTS.get(result.code if result.status == "refused" else result.status)
             accepted += result.status in {"accepted", "duplicate"}
             if status is not None:
                 await self.answered([(sending, stream.Result(status, stream.NO_ID, stream.NO_HASH))])

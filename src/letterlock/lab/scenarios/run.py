@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from letterlock.client import events
 from letterlock.client.errors import DeviceReason
+from letterlock.client.sending import HTTP_RESULTS
 from letterlock.lab.demo.centre import CentreProcess
 from letterlock.lab.demo.world import GatewayProcess, Phone, enrol
 from letterlock.lab.scenarios.maker import Maker, Sample
@@ -41,7 +42,7 @@ class Outcome:
         server: what the gateway said of each submission.
         device: what the recipient's device showed of it.
         statuses: the gateway's answers, over both faces.
-        streamed: those over the stream, by the stream's own words.
+        submitted: all of them, over HTTP and the stream, by the stream's words.
         compared: messages of which the sender's answer and the recipient's mailbox both spoke.
         differing: messages of which two surfaces of the gateway said different things.
         marker: stands in every text of the mix, genuine or not; for a sweep.
@@ -56,7 +57,7 @@ class Outcome:
     server: Matrix = field(default_factory=lambda: Matrix("The gateway", at_server))
     device: Matrix = field(default_factory=lambda: Matrix("The recipient's device or phone", at_device))
     statuses: Counter[str] = field(default_factory=Counter)
-    streamed: Counter[str] = field(default_factory=Counter)
+    submitted: Counter[str] = field(default_factory=Counter)
     compared: int = 0
     differing: int = 0
     wrong_text: int = 0
@@ -203,16 +204,18 @@ class _Play:
             headers={"Authorization": f"Bearer {token}"},
         )
         answer.raise_for_status()
+        results = answer.json()["results"]
+        words = (HTTP_RESULTS[result.get("code") or result["status"]] for result in results)
+        self._outcome.submitted.update(word.name.lower() for word in words)
         return [
-            _Told(result["status"], result.get("message_id", ""), _block(result.get("security")))
-            for result in answer.json()["results"]
+            _Told(result["status"], result.get("message_id", ""), _block(result.get("security"))) for result in results
         ]
 
     async def _stream(self, phone: Phone, group: GroupRef, samples: list[Sample]) -> list[_Told]:
         token = await phone.device.token(renew=False)
         async with StreamSubmitter(self._url, token, phone.device.cursor(), phone.device.state_counter()) as line:
             results = await line.submit(group, [(s.reference, s.body) for s in samples])
-        self._outcome.streamed.update(result.status.name.lower() for result in results)
+        self._outcome.submitted.update(result.status.name.lower() for result in results)
         return [_Told(_WORDS.get(result.status, "refused"), f"msg_{result.message_id.hex()}") for result in results]
 
     async def _receive(self) -> None:
