@@ -13,7 +13,7 @@ from letterlock.model.message import MessageState
 from letterlock.policy.decision import Action, Fall, Indicator
 from letterlock.storage.codes import CHANNELS, GRADES, PROTECTIONS, VERIFIERS
 from letterlock.storage.open_commands import MessageRow
-from letterlock.storage.sqlite.open_ops import CONSENTED_FALL
+from letterlock.storage.sqlite.question_ops import CONSENTED_FALL
 from letterlock.transports.registry import CAPABILITIES, capability
 
 BLOCKS = Assessments(CAPABILITIES)

@@ -133,7 +133,6 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
     heads = _heads(settings, folder, keys, ledger)
     await loop.run_in_executor(None, heads.start)
     profiles = await _profiles(settings, committer, clock, readers.read_now(all_tenants))
-    policies = profiles.policies
     tenants = Tenants(committer, clock, readers.read_now(all_tenants), readers.read_now(live_api_keys), profiles.adopt)
     await _first_tenant(tenants, settings, folder)
     build = Digest(sha256(f"letterlock {__version__}".encode()).digest())
@@ -158,7 +157,7 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
     relay_path = MessagePath.of(*[row for row in CAPABILITIES if row.channel is Channel.RELAY])
     acceptor = SealedAcceptor(
         relay_path,
-        policies,
+        profiles.policies,
         groups,
         committer,
         hub,
@@ -191,7 +190,7 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
         credentials, lambda: sessions.version, acceptor, sessions.hear, metrics.answered, metrics.submitted
     )
     opened = open_messages(
-        committer, readers, keys, policies, CAPABILITIES, heads, ledger, metrics, clock, settings.environment,
+        committer, readers, keys, profiles.policies, CAPABILITIES, heads, ledger, metrics, clock, settings.environment,
         settings.sms,
     )  # fmt: skip
     closers.append(opened.close)
@@ -199,10 +198,11 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
     routes = (*system.routes(), *relay.routes, group_messages.route(), *opened.routes)
     system.describe(routes)
     face = HttpFace(routes, credentials, group_messages=group_messages, websocket=stream, observe=metrics.answered)
-    opened.start()
+    maintenance.add("held_messages", settings.store.purge_every_s, opened.held.look)
+    await opened.start()
     maintenance.start()
     closers.append(maintenance.stop)
-    return Gateway(face, group_messages, tenants, policies, committer, heads, maintenance, purger, closers)
+    return Gateway(face, group_messages, tenants, profiles.policies, committer, heads, maintenance, purger, closers)
 
 
 def _heads(settings: Settings, folder: Path, keys: Keys, ledger: LedgerStoreBridge) -> HeadSigner:

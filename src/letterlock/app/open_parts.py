@@ -14,6 +14,7 @@ from letterlock.faces.http.messages import MessageRoutes
 from letterlock.faces.http.routes import Route
 from letterlock.gateway.consents import Consents
 from letterlock.gateway.dispatcher import Dispatcher
+from letterlock.gateway.held import HeldMessages
 from letterlock.gateway.open_messages import OpenMessages
 from letterlock.gateway.policies import Policies
 from letterlock.gateway.questions import QuestionBook
@@ -46,8 +47,9 @@ class OpenParts:
 
     routes: tuple[Route, ...]
     components: Callable[[], dict[str, str]]
-    start: Callable[[], None]
+    start: Callable[[], Awaitable[None]]
     close: Callable[[], Awaitable[None]]
+    held: HeldMessages
 
 
 def open_messages(
@@ -78,6 +80,8 @@ def open_messages(
         if dispatcher is not None:
             dispatcher.wake()
 
+    ways = Ways.of(Channel.SMS) if dispatcher is not None else Ways.of()
+    held = HeldMessages(committer, reads, policies, assessments, questions, ways, clock, metrics, queued)
     messages = OpenMessages(
         committer,
         reads,
@@ -86,7 +90,7 @@ def open_messages(
         assessments,
         questions,
         lambda: keys.storage.current(clock.now_ms()),
-        Ways.of(Channel.SMS) if dispatcher is not None else Ways.of(),
+        ways,
         clock,
         key,
         metrics,
@@ -94,10 +98,11 @@ def open_messages(
     )
     consents = Consents(committer, reads, keys.vault, policies, questions, keys.storage, clock, key, metrics, queued)
 
-    def start() -> None:
+    async def start() -> None:
         if dispatcher is not None and client is not None:
             client.start()
             dispatcher.start()
+            await held.look()
 
     async def close() -> None:
         if dispatcher is not None and client is not None:
@@ -108,7 +113,7 @@ def open_messages(
         *MessageRoutes(messages, reads, assessments, heads, ledger).routes(),
         *ChallengeRoutes(consents).routes(),
     )
-    return OpenParts(routes, lambda: {} if dispatcher is None else {"sms": dispatcher.health}, start, close)
+    return OpenParts(routes, lambda: {} if dispatcher is None else {"sms": dispatcher.health}, start, close, held)
 
 
 def _link(

@@ -16,7 +16,7 @@ from letterlock.custody.sealing import Entropy, SealingError, StorageKey, unseal
 from letterlock.custody.storage_keys import StorageKeyError
 from letterlock.gateway.body_digest import body_digest
 from letterlock.gateway.codes import ACTIONS, INDICATORS
-from letterlock.gateway.open_messages import Counts, Subjects
+from letterlock.gateway.offers import Counts, Subjects
 from letterlock.gateway.policies import Policies
 from letterlock.gateway.questions import TRAFFICS, About, QuestionBook, QuestionView
 from letterlock.gateway.sealed import MAX_STALE

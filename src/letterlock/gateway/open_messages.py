@@ -6,38 +6,44 @@ The text is an OpenBody from the first line on and is destroyed at the last. Wha
 import asyncio
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import Enum
+from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, Final, Protocol
 
 from letterlock.assurance import consent as consents
 from letterlock.assurance.causes import Cause
-from letterlock.assurance.fallback import FallbackEvent, FallbackState, step
+from letterlock.assurance.fallback import FallbackState
 from letterlock.custody.sealing import Entropy, StorageKey, seal_address, shred_seal
-from letterlock.custody.vault import Subject
 from letterlock.gateway.body_digest import body_digest
 from letterlock.gateway.codes import FALLS
+from letterlock.gateway.held import policy_fall
+from letterlock.gateway.offers import (
+    Counts,
+    Offer,
+    Questioned,
+    SaidClaim,
+    SendError,
+    SendReason,
+    Subjects,
+    Taken,
+)
 from letterlock.gateway.policies import Policies
-from letterlock.gateway.questions import TRAFFICS, About, QuestionBook, QuestionView
+from letterlock.gateway.questions import TRAFFICS, About, QuestionBook
 from letterlock.gateway.sealed import MAX_STALE, shown_of, size_bucket
 from letterlock.gateway.security import Assessments
-from letterlock.model.bodies import OpenBody
 from letterlock.model.capability import Channel
 from letterlock.model.clock import Clock
-from letterlock.model.errors import Fault, OperationError, Reason
-from letterlock.model.ids import ChallengeId, ConsentId, MessageId, TenantId
+from letterlock.model.ids import ChallengeId, MessageId, TenantId
 from letterlock.model.message import MessageState
 from letterlock.model.protection import ConsentKind, EvidenceGrade, Protection
 from letterlock.policy.decision import Action, Decision, Fall, Refusal
-from letterlock.policy.facts import Body, Claim, Consent, Face, Facts, Framing, OnDowngrade, Submission, Traffic, Ways
+from letterlock.policy.facts import Body, Claim, Consent, Face, Facts, Framing, OnDowngrade, Submission, Ways
 from letterlock.storage import open_commands
 from letterlock.storage.codes import CHANNELS, CONSENT_KINDS, PROTECTIONS
 from letterlock.storage.commands import Accepted, Relied
 from letterlock.storage.errors import CommitReason, CommitRefused, StorageError, StorageReason
 from letterlock.storage.open_commands import ChallengeRow, ConsentRow, MessageRow
 from letterlock.storage.sqlite.open_reads import OpenReads
-from letterlock.wire.sms.address import PhoneNumber
 from letterlock.wire.sms.encode import measure
 from letterlock.wire.sms.errors import TextError, TextReason
 from letterlock.wire.tlog.words import ReasonCode
@@ -45,34 +51,6 @@ from letterlock.wire.tlog.words import ReasonCode
 MESSAGES_ROUTE: Final = b"POST /v1/messages"
 QUESTION_LIFE_MS: Final = consents.PROMPT_WINDOW_MS
 """How long a question without a held message waits: as long as it keeps others like it from being asked."""
-
-
-class SendReason(Reason):
-    """Why a tenant's message was not taken: stable codes of the API."""
-
-    CLAIM_CONTRADICTS_BODY = "claim_contradicts_body"
-    BELOW_FLOOR = "below_floor"
-    NO_ROUTE = "no_route"
-    SECURE_PATH_MISSING = "secure_path_missing"
-    FAILURE_NOT_AUTHENTICATED = "failure_not_authenticated"
-    CLAIM_NOT_AUTHORISED = "claim_not_authorised"
-    E2EE_NOT_FRAMED = "e2ee_not_framed"
-    DEVICE_SIGNATURE_REQUIRED = "device_signature_required"
-    """Policy takes no tenant's word: the sender's own device would have to sign."""
-    ASKED_RECENTLY = "asked_recently"
-    IDEMPOTENCY_CONFLICT = "idempotency_conflict"
-    CONSENT_UNKNOWN = "consent_unknown"
-    CONSENT_SPENT = "consent_spent"
-    CONSENT_EXPIRED = "consent_expired"
-    CONSENT_VOID = "consent_void"
-    TEXT_TOO_LONG = "text_too_long"
-    TEXT_UNENCODABLE = "text_unencodable"
-
-
-class SendError(OperationError[SendReason]):
-    """A message was not taken, and nothing of it is kept."""
-
-    fault: ClassVar[Fault] = Fault.POLICY
 
 
 _REFUSALS: Final = {
@@ -99,82 +77,12 @@ _KIND: Final = {
 }
 
 
-class SaidClaim(Enum):
-    """What the sender says of a text."""
-
-    NONE = "none"
-    E2EE = "E2EE"
-
-
 class Writer(Protocol):
     """The writer's queue."""
 
     async def run(self, command: Any, *, tenant: int = 0, size: int = 0) -> Any:
         """Queues one command and awaits its outcome."""
         ...
-
-
-class Subjects(Protocol):
-    """The vault."""
-
-    def subject(self, tenant: TenantId, identifier: bytes) -> Subject:
-        """Whom an identifier leads to; made when it is new. Blocks."""
-        ...
-
-
-class Counts(Protocol):
-    """Metrics."""
-
-    def message(self, channel: str, protection: str, outcome: str) -> None:
-        """A message was decided."""
-        ...
-
-    def fall(self, outcome: str, cause: str) -> None:
-        """A step down was attempted."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Offer:
-    """One readable message as a tenant sends it. The body belongs to whoever accepts it.
-
-    Attributes:
-        key: the idempotency key, or None; a consent's own message then.
-        expires_in_ms: no longer than policy lets it wait; None for that.
-    """
-
-    number: PhoneNumber
-    body: OpenBody
-    traffic: Traffic
-    claim: SaidClaim
-    on_downgrade: OnDowngrade
-    consent: ConsentId | None
-    expires_in_ms: int | None
-    key: bytes | None = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """A message was accepted, now or before.
-
-    Attributes:
-        row: as it is stored; None where it was accepted before and its row's time is over.
-        question: put with a held message.
-    """
-
-    message_id: MessageId
-    state: MessageState
-    record_hash: bytes
-    row: MessageRow | None
-    question: QuestionView | None
-    duplicate: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Questioned:
-    """Nothing was kept: it needs an answer first."""
-
-    question: QuestionView
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,19 +281,16 @@ class OpenMessages:
         return taken
 
     def _fall(self, ready: _Ready, decision: Decision, before: Protection, channel: Channel) -> open_commands.Fall:
-        after = self._questions.after(channel)
-        kind, reason, consent = ConsentKind.POLICY, ReasonCode.POLICY, None
-        if decision.fall is Fall.CONSENTED:
-            assert ready.consent is not None
-            kind, reason, consent = CONSENT_KINDS[ready.consent.kind], ReasonCode.CONSENT_GIVEN, ready.consent.id
-        else:
-            # The same machine as for answers; its steps are all in this one commit, so there is no row to keep it in.
-            state = FallbackState.SECURE_PENDING
-            for event in (FallbackEvent.FAILURE_PROVEN, FallbackEvent.POLICY_PERMITS, FallbackEvent.SUBMIT):
-                state = step(state, event)
         policy = self._policies.of(ready.tenant).hash
-        places = PROTECTIONS.index(before), PROTECTIONS.index(after)
-        return open_commands.Fall(*places, policy, kind.value, reason.value, consent)
+        after = self._questions.after(channel)
+        if decision.fall is not Fall.CONSENTED:
+            return policy_fall(before, after, policy)
+        assert ready.consent is not None
+        kind = CONSENT_KINDS[ready.consent.kind]
+        return open_commands.Fall(
+            PROTECTIONS.index(before), PROTECTIONS.index(after), policy, kind.value, ReasonCode.CONSENT_GIVEN.value,
+            ready.consent.id,
+        )  # fmt: skip
 
     async def _hold(
         self,

@@ -45,6 +45,28 @@ class AcceptOpen(Struct, frozen=True):
     expires_ms: int
 
 
+class WaitsForRoute(Struct, frozen=True):
+    """A message that is held and waits for no answer, with what policy asks about it. ``floor`` is None without one."""
+
+    seq: int
+    tenant: int
+    traffic: int
+    floor: int | None
+    floor_version: int
+
+
+class ReleaseHeld(Struct, frozen=True):
+    """Lets a message go that was held for want of a route; ``fall`` is told first where it is one."""
+
+    seq: int
+    channel: int
+    shown: Shown
+    relied: Relied
+    policy: bytes
+    fall: Fall | None
+    now_ms: int
+
+
 class Ask(Struct, frozen=True):
     """A question about one message; what it was about is bound by a keyed digest."""
 

@@ -9,7 +9,8 @@ import msgspec
 from letterlock.custody.vault import VaultError
 from letterlock.faces.http.problems import Code, Problem, facts_as_members
 from letterlock.faces.http.routes import Access, Answer, Call, Parameter, Route, TenantPrincipal
-from letterlock.gateway.open_messages import Offer, OpenMessages, Questioned, SaidClaim, SendError, SendReason, Taken
+from letterlock.gateway.offers import Offer, Questioned, SaidClaim, SendError, SendReason, Taken
+from letterlock.gateway.open_messages import OpenMessages
 from letterlock.gateway.questions import QuestionView
 from letterlock.gateway.security import Assessments, SecurityBlock
 from letterlock.ledger.errors import LedgerError

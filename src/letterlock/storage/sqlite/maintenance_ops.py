@@ -22,7 +22,7 @@ from letterlock.storage.maintenance_commands import (
     SaveCheckpoint,
 )
 from letterlock.storage.sqlite import ledger_rows
-from letterlock.storage.sqlite.open_ops import expire_questions
+from letterlock.storage.sqlite.question_ops import expire_questions
 from letterlock.storage.sqlite.relay_groups import rewrap_group_log
 from letterlock.storage.sqlite.rows import rows, run
 from letterlock.storage.sqlite.transaction import Transaction

@@ -5,7 +5,7 @@ from typing import Any
 import apsw
 
 from letterlock.model.message import MessageState
-from letterlock.storage.open_commands import ChallengeRow, ConsentRow, HeldRow, KnownRequest, MessageRow
+from letterlock.storage.open_commands import ChallengeRow, ConsentRow, HeldRow, KnownRequest, MessageRow, WaitsForRoute
 from letterlock.storage.sqlite.reader import Readers
 from letterlock.storage.sqlite.rows import first, rows
 
@@ -84,6 +84,22 @@ class OpenReads:
                 (message, tenant, int(MessageState.HELD)),
             )
             return None if row is None else HeldRow(*row)
+
+        return await self._readers.read(work)
+
+    async def waiting_for_route(self, after: int, now_ms: int, limit: int) -> list[WaitsForRoute]:
+        """Held messages that no answer would release, in the order in which they came."""
+
+        def work(db: apsw.Connection) -> list[WaitsForRoute]:
+            found = rows(
+                db,
+                "SELECT m.seq, m.tenant, o.traffic, f.protection, coalesce(f.version, 0) FROM outbox o"
+                " JOIN message m ON m.seq=o.message LEFT JOIN floor f ON f.tenant=m.tenant AND f.subject=m.subject"
+                " WHERE o.message>? AND m.state=? AND m.expires_ms>?"
+                " AND NOT EXISTS (SELECT 1 FROM challenge h WHERE h.held=m.seq) ORDER BY o.message LIMIT ?",
+                (after, int(MessageState.HELD), now_ms, limit),
+            )
+            return [WaitsForRoute(*row) for row in found]
 
         return await self._readers.read(work)
 

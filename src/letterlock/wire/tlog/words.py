@@ -26,6 +26,7 @@ class ReasonCode(StrEnum):
     CONSENT_EXPIRED = "consent_expired"
     CONSENT_WITHDRAWN = "consent_withdrawn"
     CONSENT_VOID = "consent_void"
+    ROUTE_AVAILABLE = "route_available"
     SECURE_PATH_RETURNED = "secure_path_returned"
     CLAIM_CONTRADICTS_BODY = "claim_contradicts_body"
     CLAIM_NOT_MLS = "claim_not_mls"
