@@ -10,8 +10,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.app.stores import SignedStore, called, ended, parsed, signed_store
 
 from letterlock.model.capability import Channel
+from letterlock.model.clock import ManualClock
+from letterlock.storage.maintenance_commands import RecordEvent
 from letterlock.storage.sqlite.connection import open_reader
+from letterlock.storage.sqlite.core import StoreCore
 from letterlock.storage.sqlite.ledger_rows import LedgerRows
+from letterlock.storage.sqlite.registry import handlers
+from letterlock.wire.tlog.commitments import Digest
+from letterlock.wire.tlog.entries import Config
 from letterlock.wire.tlog.records import BatchBuilder
 from letterlock.wire.tlog.records import delivered as delivered_record
 
@@ -55,21 +61,62 @@ def test_a_changed_entry_is_named_by_its_exact_index(store: SignedStore, index: 
     assert f"at index {index}." in done.stdout
 
 
+@pytest.mark.parametrize("index", [256, 257, 287, 295, 298, 299])
+def test_behind_the_last_full_tile_it_is_as_exact(store: SignedStore, index: int) -> None:
+    store.tamper(CHANGED.format(index))
+    report = parsed("ledger", "verify", "--data", str(store.folder), status=20)
+    assert (report["finding"], report["first_bad"], report["bad_before"]) == ("entry_changed", index, index + 1)
+
+
+def test_exact_at_every_index_of_a_store_that_has_grown_since_its_head_was_signed(store: SignedStore) -> None:
+    core = StoreCore(store.folder, handlers(), ManualClock())
+    core.apply([RecordEvent(Config(ts=1, config=Digest(bytes(32)))) for _ in range(7)])
+    core.close()
+    store.tamper(CHANGED.format(299))
+    report = parsed("ledger", "verify", "--data", str(store.folder), status=20)
+    assert (report["finding"], report["first_bad"]) == ("entry_changed", 299)
+
+
+def test_of_two_changed_entries_on_both_sides_of_the_last_full_tile_the_first_is_named(store: SignedStore) -> None:
+    store.tamper(CHANGED.format(260), CHANGED.format(270), CHANGED.format(7))
+    report = parsed("ledger", "verify", "--data", str(store.folder), status=20)
+    assert (report["finding"], report["first_bad"]) == ("entry_changed", 7)
+
+
+def test_reordered_entries_behind_the_last_full_tile_are_named(store: SignedStore) -> None:
+    store.tamper(
+        "UPDATE ledger_entry SET i = -1 WHERE i = 280",
+        "UPDATE ledger_entry SET i = 280 WHERE i = 290",
+        "UPDATE ledger_entry SET i = 290 WHERE i = -1",
+    )
+    report = parsed("ledger", "verify", "--data", str(store.folder), status=20)
+    assert (report["finding"], report["first_bad"]) == ("entries_reordered", 280)
+
+
+def test_changed_hashes_of_the_newest_entries_alone_are_found(store: SignedStore) -> None:
+    store.tamper("UPDATE ledger_edge SET hashes = zeroblob(length(hashes))")
+    report = parsed("ledger", "verify", "--data", str(store.folder), status=20)
+    assert (report["finding"], report["first_bad"]) == ("tile_changed", 256)
+
+
+NO_EDGE = "UPDATE ledger_edge SET hashes = x'', first = 0"
+
+
 @pytest.mark.parametrize(
     ("index", "first", "before"), [(256, 256, 288), (287, 256, 288), (295, 288, 296), (299, 296, 300)]
 )
-def test_behind_the_last_full_tile_a_store_names_the_range_that_its_peaks_leave(
+def test_whoever_changes_the_newest_hashes_too_leaves_the_range_of_the_head_s_peaks(
     store: SignedStore, index: int, first: int, before: int
 ) -> None:
-    store.tamper(CHANGED.format(index))
+    store.tamper(CHANGED.format(index), NO_EDGE)
     report = parsed("ledger", "verify", "--data", str(store.folder), status=20)
     assert (report["first_bad"], report["bad_before"]) == (first, before)
 
 
-def test_behind_the_last_full_tile_former_heads_make_it_exact(store: SignedStore) -> None:
+def test_then_former_heads_make_it_exact(store: SignedStore) -> None:
     for _ in range(4):
         store.grow(1)
-    store.tamper(CHANGED.format(301))
+    store.tamper(CHANGED.format(301), NO_EDGE)
     report = parsed("ledger", "verify", "--data", str(store.folder), status=20)
     assert (report["first_bad"], report["bad_before"]) == (301, 302)
 

@@ -6,7 +6,7 @@ from letterlock.ledger.errors import LedgerError, LedgerReason
 from letterlock.ledger.ports import LedgerReads
 from letterlock.wire.tlog.checkpoint import SignedHead
 from letterlock.wire.tlog.errors import TileError, TreeError
-from letterlock.wire.tlog.hashes import leaf_hash
+from letterlock.wire.tlog.hashes import HASH_SIZE, leaf_hash
 from letterlock.wire.tlog.proof_file import ProofFile
 from letterlock.wire.tlog.proofs import prove_consistency, prove_inclusion
 from letterlock.wire.tlog.receipt import Receipt
@@ -25,11 +25,20 @@ class StoreReader:
     """A store as a :class:`letterlock.wire.tlog.tiles.LogReader`, at one size of the log.
 
     Full tiles come from their rows, partial ones are computed from at most 255 entries or tiles.
+
+    Args:
+        store: its rows.
+        size: of the log.
+        note: the signed head.
+        edge: a first index and the leaf hashes from there on, to be believed as a stored tile is; empty for none.
     """
 
-    __slots__ = ("_note", "_size", "_store")
+    __slots__ = ("_edge", "_note", "_size", "_store")
 
-    def __init__(self, store: LedgerReads, size: int, note: bytes | None = None) -> None:
+    def __init__(
+        self, store: LedgerReads, size: int, note: bytes | None = None, edge: tuple[int, bytes] = (0, b"")
+    ) -> None:
+        self._edge = edge
         self._store = store
         self._size = size
         self._note = note
@@ -48,6 +57,9 @@ class StoreReader:
         if width == TILE_WIDTH:
             return None
         first = index * TILE_WIDTH
+        first_of_edge, hashes = self._edge
+        if level == 0 and first == first_of_edge and len(hashes) >= HASH_SIZE * width:
+            return hashes[: HASH_SIZE * width]
         if level == 0:
             parts = [leaf_hash(entry) for entry in self._store.entries(first, first + width)]
         else:

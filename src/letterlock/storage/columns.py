@@ -135,6 +135,7 @@ TABLES: Final[dict[str, dict[str, Column]]] = {
     "ledger_entry": _table(_L.PERMANENT, ledger="i d"),
     "ledger_tile": _table(_L.PERMANENT, ledger="l n d"),
     "ledger_checkpoint": _table(_L.PERMANENT, ledger="size note"),
+    "ledger_edge": _table(_L.PERMANENT, ledger="one first hashes"),
     "ledger_head": _table(_L.PERMANENT, ledger="one size peaks"),
     "record_batch": _table(_L.RECORDS, ledger="entry records", opening="seed", state="expires_ms"),
 }  # fmt: skip

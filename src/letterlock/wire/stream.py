@@ -69,7 +69,7 @@ class ResultStatus(IntEnum):
     DUPLICATE = 1
     """Accepted before under the same client message id; the ids are those of the first time."""
     QUARANTINED = 2
-    """Claims to be end-to-end encrypted and is not MLS: kept sealed, never opened, not delivered."""
+    """Claims to be end-to-end encrypted and is not MLS: recorded, not delivered, and its bytes are not kept."""
     NOT_ALLOWED = 3
     """Not a member, or policy refuses."""
     EPOCH_TOO_OLD = 4

@@ -90,6 +90,7 @@ def open_store(folder: Path, key: str | None, head_file: Path | None = None) -> 
             raise StorageError(StorageReason.NEWER_SCHEMA, found=found, known=known)
         rows = LedgerRows(db)
         note, size = rows.last_checkpoint(), rows.head()[0]
+        edge = rows.edge()
         former = _former(db, _claimed(note), log_key)
     held: tuple[HeldHead, ...] = ()
     one = None if kept is None else _kept(kept, note, log_key)
@@ -100,7 +101,7 @@ def open_store(folder: Path, key: str | None, head_file: Path | None = None) -> 
         else:
             held = (one,)
     trusted = "given" if key is not None else f"{KEY_FILE} of the same folder: compare it with a copy kept elsewhere"
-    return OpenLog(StoreReader(rows, _claimed(note), note), log_key, trusted, held, former, rows)
+    return OpenLog(StoreReader(rows, _claimed(note), note, edge), log_key, trusted, held, former, rows)
 
 
 def _kept(kept: bytes, note: bytes | None, log_key: VerifierKey) -> HeldHead | None:
@@ -131,7 +132,7 @@ def _former(db: apsw.Connection, size: int, log_key: VerifierKey) -> tuple[HeldH
 def narrowed(log: OpenLog, verdict: Verdict) -> Verdict:
     """The same verdict with a narrower place, from what a store knows besides: its rows, and the peaks of its head.
 
-    A store keeps no partial tiles, so in its newest 255 entries nothing but these vouches for single entries.
+    They count where not even the hashes of its newest entries lead to the signed head: somebody changed these too.
     """
     if log.rows is None or verdict.finding is None or verdict.head is None or verdict.first_bad is None:
         return verdict

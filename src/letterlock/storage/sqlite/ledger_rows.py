@@ -7,7 +7,7 @@ import apsw
 from letterlock.ledger.appender import restore_state
 from letterlock.storage.sqlite.rows import first, rows, run
 from letterlock.wire.tlog.growth import TreeState, integrate
-from letterlock.wire.tlog.hashes import pack_peaks
+from letterlock.wire.tlog.hashes import HASH_SIZE, pack_peaks
 
 
 class LedgerRows:
@@ -30,6 +30,11 @@ class LedgerRows:
         """A full tile."""
         found = first(self._db, "SELECT d FROM ledger_tile WHERE l=? AND n=?", (level, index))
         return None if found is None else found[0]
+
+    def edge(self) -> tuple[int, bytes]:
+        """The first index behind the last full tile when a head was last signed, and the leaf hashes from there on."""
+        index, hashes = rows(self._db, "SELECT first, hashes FROM ledger_edge")[0]
+        return index, hashes
 
     def last_checkpoint(self) -> bytes | None:
         """The signed note of the greatest size."""
@@ -56,6 +61,12 @@ def grow(db: apsw.Connection, tree: TreeState, entries: Sequence[bytes]) -> Tree
         run(db, "INSERT INTO ledger_tile (l, n, d) VALUES (?,?,?)", (tile.level, tile.index, tile.data))
     run(db, "UPDATE ledger_head SET size=?, peaks=? WHERE one=1", (step.state.size, pack_peaks(step.state.peaks)))
     return step.state
+
+
+def save_edge(db: apsw.Connection, tree: TreeState) -> None:
+    """Keeps the leaf hashes behind the last full tile; the tree may be ahead of the head that is being kept."""
+    hashes = tree.edge[0] if tree.edge else b""
+    run(db, "UPDATE ledger_edge SET first=?, hashes=?", (tree.size - len(hashes) // HASH_SIZE, hashes))
 
 
 def save_checkpoint(db: apsw.Connection, size: int, note: bytes) -> None:

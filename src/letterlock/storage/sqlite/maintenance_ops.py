@@ -190,6 +190,7 @@ def _of_generation(
 def save_checkpoint(tx: Transaction, command: SaveCheckpoint) -> None:
     """Keeps a signed head."""
     ledger_rows.save_checkpoint(tx.db, command.size, command.note)
+    ledger_rows.save_edge(tx.db, tx.state.tree)
 
 
 def record_event(tx: Transaction, command: RecordEvent) -> int:

@@ -336,6 +336,12 @@ CREATE TABLE ledger_tile (
 CREATE TABLE ledger_checkpoint (size INTEGER PRIMARY KEY, note BLOB NOT NULL) STRICT;
 CREATE TABLE ledger_head (one INTEGER PRIMARY KEY CHECK (one = 1), size INTEGER NOT NULL, peaks BLOB NOT NULL) STRICT;
 INSERT INTO ledger_head (one, size, peaks) VALUES (1, 0, x'');
+-- The leaf hashes behind the last full tile, written with each signed head: they tell which of the newest entries was
+-- changed. Not append-only, and vouched for by the signed head alone.
+CREATE TABLE ledger_edge (
+  one INTEGER PRIMARY KEY CHECK (one = 1), first INTEGER NOT NULL, hashes BLOB NOT NULL
+) STRICT;
+INSERT INTO ledger_edge (one, first, hashes) VALUES (1, 0, x'');
 CREATE TRIGGER ledger_entry_fixed BEFORE UPDATE ON ledger_entry BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 CREATE TRIGGER ledger_entry_kept BEFORE DELETE ON ledger_entry BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 CREATE TRIGGER ledger_tile_fixed BEFORE UPDATE ON ledger_tile BEGIN SELECT RAISE(ABORT, 'append-only'); END;
