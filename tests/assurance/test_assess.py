@@ -108,6 +108,69 @@ def test_open_content_names_this_gateway_as_a_reader() -> None:
     assert assess(SEALED, DEVICE, RELAY).readers == ()
 
 
+# What our comparisons are worth, by who brings the message: once more, by hand.
+WORTH = {
+    Framing.ABSENT: (G.ASSERTED, G.ASSERTED, G.ASSERTED, G.NONE),
+    Framing.DIFFERS: (G.ASSERTED, G.ASSERTED, G.ASSERTED, G.NONE),
+    Framing.LETTERLOCK: (G.FRAMED, G.ASSERTED, G.ASSERTED, G.NONE),
+    Framing.RCC16: (G.FRAMED, G.FRAMED, G.FRAMED, G.FRAMED),
+}
+READ = {P.CLEAR, P.HOP, P.PROVIDER}
+
+
+def told(path: Path, envelope: Envelope, session: Session) -> tuple[object, ...]:
+    """What must be said of a message: handled as, shown as, grade, finding, indicator."""
+    if envelope.form is Form.OPEN:
+        show = weakest([P.PROVIDER, path.ceiling])
+        claimed = envelope.claim is Claim.E2EE or envelope.framing in {
+            Framing.DIFFERS,
+            Framing.LETTERLOCK,
+            Framing.RCC16,
+        }
+        if claimed:
+            return P.E2EE, show, G.NONE, Finding.CLAIM_CONTRADICTS_BODY, BY_PROTECTION[show]
+        return show, show, G.NONE, None, BY_PROTECTION[show]
+    unknown = path.ceiling if path.ceiling in READ else weakest([P.UNKNOWN, path.ceiling])
+    if envelope.form is Form.UNPARSED:
+        return P.E2EE, unknown, G.NONE, Finding.NOT_MLS, Indicator.QUARANTINED
+    if session.standing is Standing.FOREIGN:
+        return P.E2EE, unknown, G.NONE, Finding.CLAIM_NOT_AUTHORISED, BY_PROTECTION[unknown]
+    if path.ceiling in READ:
+        return P.E2EE, path.ceiling, G.NONE, Finding.CLAIM_ABOVE_ROUTE, BY_PROTECTION[path.ceiling]
+    grade = WORTH[envelope.framing][list(Source).index(session.source)]
+    grade = min(grade, path.evidence, key=list(G).index)
+    finding = Finding.FRAMING_DIFFERS if envelope.framing is Framing.DIFFERS else None
+    if grade in {G.NONE, G.ASSERTED}:
+        shown = Indicator.E2EE_CLAIMED if grade is G.ASSERTED and unknown is P.UNKNOWN else BY_PROTECTION[unknown]
+        return P.E2EE, unknown, grade, finding, shown
+    show = path.ceiling
+    return P.E2EE, show, grade, finding, BY_GRADE[grade] if show is P.E2EE else BY_PROTECTION[show]
+
+
+@pytest.mark.attack("A3", "A16")
+@pytest.mark.parametrize("name", ROUTES)
+def test_every_class_on_every_route_is_told_once_more(name: str) -> None:
+    known = ROUTES[name]
+    for checker in (Verifier.GATEWAY, Verifier.DEVICE):
+        path = Path(known.rows, known.markers, checker)
+        assert (path.ceiling, path.evidence, path.readers) == (known.ceiling, known.evidence, known.readers)
+        for envelope, session in every_class():
+            seen = assess(envelope, session, path)
+            assert (seen.handle_as, seen.show_as, seen.grade, seen.finding, seen.indicator) == told(
+                path, envelope, session
+            )
+            assert seen.verifier is (checker if seen.grade is G.FRAMED else Verifier.NOBODY)
+            assert seen.readers == ((GATEWAY, *path.readers) if envelope.form is Form.OPEN else path.readers)
+            assert (seen.framing, seen.markers) == (envelope.framing, ())
+
+
+def test_a_path_is_as_good_as_its_worst_row() -> None:
+    path = Path.of(row(P.E2EE, G.ATTESTED), row(P.ESCROWED, G.FRAMED, "the quorum"), row(P.E2EE, G.TRACKED))
+    assert (path.ceiling, path.evidence, path.readers) == (P.ESCROWED, G.FRAMED, ("the quorum",))
+    nothing = Path.of()
+    assert (nothing.ceiling, nothing.evidence, nothing.readers, nothing.rows) == (P.UNKNOWN, G.NONE, (), ())
+
+
 @pytest.mark.parametrize("name", ROUTES)
 def test_nothing_is_ever_shown_above_the_route(name: str) -> None:
     """S87, over every class of facts, route and statement."""
@@ -214,6 +277,9 @@ def test_higher_grades_demand_evidence_about_this_message() -> None:
     assert grade(differs, tracked=tracked, attested=attested) is G.ASSERTED
     framed_only = Path.of(row(P.E2EE, G.FRAMED))
     assert grade(path=framed_only, tracked=tracked, attested=attested) is G.FRAMED
+    to_tracked = Path.of(row(P.E2EE, G.TRACKED))
+    assert grade(path=to_tracked, attested=attested) is G.FRAMED
+    assert grade(path=to_tracked, tracked=tracked, attested=attested) is G.TRACKED
     assert assess(SEALED, DEVICE, RELAY, tracked=tracked, attested=attested).grade is G.FRAMED
     raised = assess(SEALED, DEVICE, RELAY, subject=SUBJECT, tracked=tracked)
     assert (raised.verifier, raised.indicator) == (Verifier.THIRD_PARTY, Indicator.E2EE_GROUP_CHECKED)
@@ -258,6 +324,13 @@ def test_verified_is_for_the_viewers_own_check_alone() -> None:
 def test_a_statement_of_the_platform_only_lowers() -> None:
     lowered = assess(SEALED, DEVICE, RELAY, says=DeviceSays.NOT_E2EE)
     assert (lowered.show_as, lowered.grade, lowered.indicator) == (P.HOP, G.NONE, Indicator.SERVER_READS)
+    assert lowered.verifier is Verifier.NOBODY
+    apart = assess(Envelope(Form.UNPARSED, Claim.E2EE, Framing.ABSENT), DEVICE, ROUTES["provider"])
+    stays = assess(
+        Envelope(Form.UNPARSED, Claim.E2EE, Framing.ABSENT), DEVICE, ROUTES["provider"], says=DeviceSays.NOT_E2EE
+    )
+    assert (apart.show_as, stays.show_as) == (P.PROVIDER, P.HOP)
+    assert (apart.indicator, stays.indicator) == (Indicator.QUARANTINED, Indicator.QUARANTINED)
     assert lowered.handle_as is P.E2EE
     assert assess(SEALED, DEVICE, RELAY, says=DeviceSays.E2EE).show_as is P.E2EE
     assert assess(OPEN, DEVICE, SMS, says=DeviceSays.NOT_E2EE) == assess(OPEN, DEVICE, SMS)

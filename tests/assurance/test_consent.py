@@ -263,8 +263,28 @@ def test_only_falls_are_asked_about() -> None:
         if is_fall(before, after):
             ask(CHALLENGE, terms, NOW, [])
         else:
-            with refused(ConsentReason.NOT_A_FALL):
+            with pytest.raises(ConsentError) as caught:
                 ask(CHALLENGE, terms, NOW, [])
+            assert caught.value.reason is ConsentReason.NOT_A_FALL
+            assert caught.value.facts == {"before": before, "after": after}
+
+
+def test_a_refused_question_says_what_about_it() -> None:
+    """Cause and scope of every pair that no question may have; the others are asked."""
+    for cause, scope in product(Cause, ConsentScope):
+        terms = replace(TERMS, cause=cause, scope=scope)
+        if scope in OFFERS[cause].scopes:
+            assert ask(CHALLENGE, terms, NOW, []).terms == terms
+            assert allowed_by_policy(CHALLENGE, terms, NOW).challenge == CHALLENGE
+            continue
+        with pytest.raises(ConsentError) as caught:
+            ask(CHALLENGE, terms, NOW, [])
+        if OFFERS[cause].scopes:
+            assert caught.value.reason is ConsentReason.SCOPE_NOT_OFFERED
+            assert caught.value.facts == {"cause": cause, "scope": scope}
+        else:
+            assert caught.value.reason is ConsentReason.CAUSE_NOT_PROVEN
+            assert caught.value.facts == {"cause": cause}
 
 
 def test_the_life_of_a_question_is_bounded() -> None:
@@ -297,6 +317,47 @@ def test_malformed_terms_are_refused() -> None:
         with refused(ConsentReason.MALFORMED):
             replace(TERMS, **changed)
     assert replace(TERMS, readers=tuple("abcdefghijklmnop")).readers
+
+
+def test_terms_at_their_bounds_are_fine_and_beyond_are_not() -> None:
+    largest = 2**63 - 1
+    fine: list[dict[str, Any]] = [
+        {"row_version": 0},
+        {"row_version": largest},
+        {"expires_ms": 0},
+        {"expires_ms": largest},
+        {"destination": "x"},
+        {"destination": "x" * 255},
+        {"readers": ("é" * 127, "y")},
+        {"readers": ()},
+    ]
+    for changed in fine:
+        assert replace(TERMS, **changed).encode()
+    beyond: list[dict[str, Any]] = [
+        {"row_version": 2**63},
+        {"row_version": 2**64},
+        {"expires_ms": -1},
+        {"expires_ms": 2**63},
+        {"readers": ("é" * 128, "y")},
+    ]
+    for changed in beyond:
+        with refused(ConsentReason.MALFORMED):
+            replace(TERMS, **changed)
+
+
+def test_the_bytes_that_are_signed_are_these() -> None:
+    """The format, once more: one byte, then each field behind four bytes of its length."""
+
+    def behind(value: bytes) -> bytes:
+        return bytes((0, 0, 0, len(value))) + value
+
+    readers = behind(b"this gateway") + behind(b"the carrier")
+    fields_ = (
+        bytes([8]) * 16, bytes([9]) * 16, bytes([1]) * 32, b"+15550100", b"sms", bytes(7) + b"\x03", b"E2EE", b"CLEAR",
+        readers, b"peer_has_no_device", bytes([2]) * 32, b"this_message",
+        (NOW + 60_000).to_bytes(8, "big"), bytes([3]) * 32,
+    )  # fmt: skip
+    assert TERMS.encode() == b"\x01" + b"".join(behind(one) for one in fields_)
 
 
 @given(st.lists(st.text("ab", min_size=1, max_size=3), max_size=3), st.text("ab", min_size=1, max_size=3))

@@ -113,8 +113,10 @@ def test_only_consent_or_policy_lowers() -> None:
         elif is_fall(before, to):
             assert lowered_by_policy(at(before), to).protection is to
         else:
-            with refused(FloorReason.NOT_LOWER):
+            with pytest.raises(FloorError) as caught:
                 lowered_by_policy(at(before), to)
+            assert caught.value.reason is FloorReason.NOT_LOWER
+            assert caught.value.facts == {"floor": before, "asked": to}
 
 
 @pytest.mark.attack("A7", "A14")

@@ -260,6 +260,7 @@ def test_a_file_cannot_override_a_guard(attempt: Attempt) -> None:
     assert error.rule == attempt.rule
     told = str(error)
     assert error.cell.words in told
+    assert error.sentence == next(guard.sentence for guard in GUARDS if guard.id == attempt.guard)
     assert error.sentence in told
     assert attempt.rule in told
     assert prove(file_with(attempt.good), attempt.rows).policy.name == "changed"
