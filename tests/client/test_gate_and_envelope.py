@@ -16,7 +16,7 @@ from letterlock.assurance.device_list import DeviceKind
 from letterlock.client import envelope as envelopes
 from letterlock.client import lifetimes
 from letterlock.client.engine import CommitBundle, Member
-from letterlock.client.envelope import Envelope, EnvelopeKind, ReceiptBody
+from letterlock.client.envelope import Envelope, EnvelopeKind
 from letterlock.client.errors import EnvelopeError, EnvelopeReason, GateError, GateReason
 from letterlock.client.gate import added_leaf_keys, screen_commit, screen_key_package, screen_roster
 from letterlock.client.groups import chain_next, chain_start
@@ -268,7 +268,7 @@ def test_any_bytes_give_an_envelope_or_a_typed_error(data: bytes) -> None:
             continue
 
 
-def test_limits_and_receipts() -> None:
+def test_limits() -> None:
     largest = dataclasses.replace(PLAIN, body=bytes(envelopes.MAX_CONTENT))
     assert envelopes.parse(sealed(largest)).content == largest
     for plain in (
@@ -278,10 +278,6 @@ def test_limits_and_receipts() -> None:
     ):
         with pytest.raises(EnvelopeError):
             sealed(plain)
-    receipt = ReceiptBody(PLAIN.message, PLAIN.device, envelopes.digest(PLAIN.body))
-    assert ReceiptBody.parse(receipt.encode()) == receipt
-    with pytest.raises(EnvelopeError):
-        ReceiptBody.parse(receipt.encode() + b"\0")
     assert "words" not in repr(PLAIN)
 
 

@@ -167,9 +167,11 @@ class Commits:
             chain = answer.chain
         stopped = "" if answer.chain == chain else str(GateReason.LOG_FORKED)
         inbox = (events.encode(events.Finding(ref.value, "commit", stopped, stopped=True)),) if stopped else ()
+        rosters, old = state.leaving(record)
         state.engine.confirm(record.group_id)
         after = record.after(pending.base_epoch, pending.commit, chain, stopped)
-        state.persist(put=((GROUPS, ref.value, msgspec.msgpack.encode(after)),), gone=gone, inbox=inbox)
+        put = ((GROUPS, ref.value, msgspec.msgpack.encode(after)), *rosters)
+        state.persist(put=put, gone=gone + old, inbox=inbox)
         state.groups[ref.value] = after
         return answer.epoch
 

@@ -25,6 +25,7 @@ from letterlock.client.groups import GroupRecord
 from letterlock.client.receiving import Receiving
 from letterlock.client.relay import SessionAnswer
 from letterlock.client.sending import Outgoings
+from letterlock.client.sent import MessageReceipts
 from letterlock.client.session import Session
 from letterlock.client.state import DeviceState
 from letterlock.client.store import Change, DeviceStore
@@ -179,19 +180,36 @@ class Device:
 
     # -- messages -------------------------------------------------------------------------------------------------
 
-    async def send(self, ref: GroupRef, content: bytes) -> MessageId:
+    async def send(self, ref: GroupRef, content: bytes, resends: MessageId | None = None) -> MessageId:
         """Encrypts, stores, and hands over to the stream (or the next :meth:`flush`). Durable when it returns.
 
+        Args:
+            ref: the group.
+            content: what to send.
+            resends: the message that this one repeats after a recipient reported a failure: a new id, linked to it.
+
         Raises:
-            DeviceError: UNKNOWN_GROUP, GROUP_STOPPED.
+            DeviceError: UNKNOWN_GROUP, GROUP_STOPPED, BELOW_FLOOR; for a resend UNKNOWN_MESSAGE, NO_RESEND.
             EnvelopeError: TOO_LARGE.
             EngineError: a commit is under way, or this device was removed.
         """
-        return await self._outgoings.send(ref, content)
+        return await self._outgoings.send(ref, content, resends)
 
     async def mark_read(self, received: events.Received) -> None:
         """Sends a read receipt."""
         await self._outgoings.mark_read(received)
+
+    def receipts(self, message: MessageId) -> MessageReceipts:
+        """What recipients signed about a message of this device: ATTESTED by k of n, checked here.
+
+        Raises:
+            DeviceError: UNKNOWN_MESSAGE: not sent from here, or forgotten.
+        """
+        return self._outgoings.receipts(message)
+
+    async def forget_sent(self, before_ms: int) -> int:
+        """Forgets messages that were sent before a time (ms UTC), and their receipts; returns how many."""
+        return await self._outgoings.forget(before_ms)
 
     def inbox(self) -> list[tuple[int, events.DeviceEvent]]:
         """What was received and not taken over yet, by position."""

@@ -1,14 +1,13 @@
-"""Our signed envelope inside an MLS application message: who wrote it, and receipts, whichever engine opened it.
+"""Our signed envelope inside an MLS application message: who wrote it, whichever engine opened it.
 
 All numbers big-endian::
 
     u8 version = 1 | u8 kind | 16 account | 16 device | u64 list version | 32 list hash | u8 length, group id
     | u64 epoch | 16 message id | u64 number | u32 length, body | 66 signature
 
-The signature is by the device's envelope key: purpose ``envelope`` for content, ``receipt`` for receipts; audience
-``mls-group``; context over group id, epoch, account, device, list version and hash; body ``kind || message id ||
-number || SHA-256(body)``. The number counts the device's messages in the group from 1, so that a gap is noticed.
-A receipt's body is ``message id || sender device || SHA-256(content)`` of what it acknowledges.
+The signature is by the device's envelope key: purpose ``envelope``, audience ``mls-group``; context over group id,
+epoch, account, device, list version and hash; body ``kind || message id || number || SHA-256(body)``. The number
+counts the device's messages in the group from 1, so that a gap is noticed.
 """
 
 import hashlib
@@ -37,7 +36,6 @@ MAX_CONTENT: Final = 48 * 1024
 """Bytes of content: with envelope, padding and MLS framing it stays under the relay's 64 KiB for one message."""
 MAX_GROUP_ID: Final = 255
 _SIGNATURE: Final = 66
-_RECEIPT: Final = 2 * ID_BYTES + HASH_BYTES
 
 
 @unique
@@ -45,13 +43,8 @@ class EnvelopeKind(IntEnum):
     """What an envelope carries."""
 
     CONTENT = 1
-    DELIVERED = 2
-    READ = 3
-
-    @property
-    def purpose(self) -> Purpose:
-        """Under which purpose it is signed."""
-        return Purpose.ENVELOPE if self is EnvelopeKind.CONTENT else Purpose.RECEIPT
+    RECEIPT = 2
+    """A signed receipt (:mod:`letterlock.assurance.receipts`), which has a signature of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,32 +71,8 @@ class SignedEnvelope:
     signature: Signature = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class ReceiptBody:
-    """Which message a receipt acknowledges: its id, its sender's device and the digest of its content."""
-
-    message: MessageId
-    sender: DeviceId
-    digest: bytes = field(repr=False)
-
-    def encode(self) -> bytes:
-        """64 bytes."""
-        return self.message.value + self.sender.value + self.digest
-
-    @classmethod
-    def parse(cls, data: bytes) -> "ReceiptBody":
-        """Reads what :meth:`encode` wrote.
-
-        Raises:
-            EnvelopeError: MALFORMED.
-        """
-        if len(data) != _RECEIPT:
-            raise EnvelopeError(EnvelopeReason.MALFORMED, length=len(data))
-        return cls(MessageId(data[:ID_BYTES]), DeviceId(data[ID_BYTES : 2 * ID_BYTES]), data[2 * ID_BYTES :])
-
-
 def digest(body: bytes) -> bytes:
-    """SHA-256 of a content, as signatures and receipts name it."""
+    """SHA-256 of a content, as signatures name it."""
     return hashlib.sha256(body).digest()
 
 
@@ -118,7 +87,7 @@ def seal(envelope: Envelope, tenant: TenantId, environment: str, signer: Signer)
         raise EnvelopeError(EnvelopeReason.TOO_LARGE, length=len(envelope.body), limit=MAX_CONTENT)
     if not 1 <= len(envelope.group_id) <= MAX_GROUP_ID or len(envelope.list_hash) != HASH_BYTES:
         raise EnvelopeError(EnvelopeReason.MALFORMED)
-    signature = sign(signer, envelope.kind.purpose, _scope(envelope, tenant, environment), _signed_body(envelope))
+    signature = sign(signer, Purpose.ENVELOPE, _scope(envelope, tenant, environment), _signed_body(envelope))
     return b"".join(
         (
             bytes((VERSION, envelope.kind)),
@@ -213,7 +182,7 @@ def check(
     try:
         verify(
             entry.envelope_key,
-            content.kind.purpose,
+            Purpose.ENVELOPE,
             _scope(content, tenant, environment),
             _signed_body(content),
             signed.signature,

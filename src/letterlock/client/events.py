@@ -6,7 +6,10 @@ import msgspec
 
 
 class Received(msgspec.Struct, frozen=True, tag="received"):
-    """A message whose sender's envelope was verified on this device: grade ATTESTED, checked by the device."""
+    """A message whose sender's envelope was verified on this device: grade ATTESTED, checked by the device.
+
+    ``ciphertext`` and ``roster`` are the hashes that a receipt for it names.
+    """
 
     group: bytes
     message: bytes
@@ -15,19 +18,41 @@ class Received(msgspec.Struct, frozen=True, tag="received"):
     epoch: int
     accepted_ms: int
     content: bytes
+    ciphertext: bytes
+    roster: bytes
 
     def __repr__(self) -> str:
         return f"<Received, {len(self.content)} bytes>"
 
 
 class ReceiptSeen(msgspec.Struct, frozen=True, tag="receipt"):
-    """A verified receipt for a message of this device. ``kind`` is ``delivered`` or ``read``."""
+    """A recipient device's verified receipt: for it, the message is ATTESTED. ``kind`` is ``delivered`` or ``read``.
+
+    ``attested`` of ``recipients`` devices have signed for this message by now.
+    """
 
     group: bytes
     message: bytes
     account: bytes
     device: bytes
     kind: str
+    attested: int
+    recipients: int
+
+
+class DeliveryFailed(msgspec.Struct, frozen=True, tag="failed"):
+    """A recipient device's verified report that it could not open a message of this device.
+
+    ``failure`` is a number of :class:`letterlock.wire.imdn.receipts.ClientFailure`, ``remedy`` a word of
+    :class:`letterlock.assurance.remedies.Remedy`. Nothing is sent again by itself.
+    """
+
+    group: bytes
+    message: bytes
+    account: bytes
+    device: bytes
+    failure: int
+    remedy: str
 
 
 class GroupJoined(msgspec.Struct, frozen=True, tag="joined"):
@@ -54,9 +79,11 @@ class Finding(msgspec.Struct, frozen=True, tag="finding"):
     stopped: bool
 
 
-DeviceEvent = Received | ReceiptSeen | GroupJoined | GroupChanged | Finding
+DeviceEvent = Received | ReceiptSeen | DeliveryFailed | GroupJoined | GroupChanged | Finding
 
-_DECODER: Final = msgspec.msgpack.Decoder(Received | ReceiptSeen | GroupJoined | GroupChanged | Finding)
+_DECODER: Final = msgspec.msgpack.Decoder(
+    Received | ReceiptSeen | DeliveryFailed | GroupJoined | GroupChanged | Finding
+)
 
 
 def encode(event: DeviceEvent) -> bytes:

@@ -182,6 +182,8 @@ class DeviceFloors:
         Raises:
             DeviceError: BELOW_FLOOR.
         """
+        if path is Protection.E2EE:
+            return  # no floor is above it
         if path is Protection.UNKNOWN:
             # No floor permits it, and whoever reads there may be none of the peers.
             raise DeviceError(DeviceReason.BELOW_FLOOR, path=path)

@@ -3,15 +3,15 @@
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, final
+from typing import Any, Final, final
 
 import msgspec
 
 from letterlock.assurance.device_list import Device as ListedDevice
+from letterlock.assurance.receipts import NO_ERA, NO_MESSAGE, NO_SENDER, Receipted, ReceiptError, ReceiptType
 from letterlock.client import envelope as envelopes
 from letterlock.client import events
-from letterlock.client.directory import Directory
-from letterlock.client.engine import Decrypted, EpochAdvanced, MlsEngine
+from letterlock.client.engine import Decrypted, EpochAdvanced
 from letterlock.client.errors import (
     DeviceError,
     DeviceReason,
@@ -22,14 +22,17 @@ from letterlock.client.errors import (
     GateError,
     GateReason,
 )
-from letterlock.client.floors import DeviceFloors
+from letterlock.client.floors import Put
 from letterlock.client.gate import Order, added_leaf_keys, screen_commit, screen_joined, screen_order, screen_roster
 from letterlock.client.groups import GROUPS, HEARD, SEEN, SPOKEN, GroupRecord, Outgoing, chain_next
-from letterlock.client.keys import DeviceKeys
+from letterlock.client.receipts import MAX_REPORTS, digest, reportable
 from letterlock.client.relay import MailboxItem
-from letterlock.client.store import Change, DeviceStore
+from letterlock.client.sent import REPORTS, ROSTERS, epoch_name
+from letterlock.client.state import DeviceState
+from letterlock.client.store import Change
 from letterlock.model.errors import OperationError
 from letterlock.model.ids import GroupRef, MessageId
+from letterlock.wire.mls import FramingError, parse
 from letterlock.wire.stream import ItemKind
 
 _KINDS: Final = {kind.name.lower(): kind for kind in ItemKind}
@@ -62,27 +65,15 @@ class Item:
 class Inbound:
     """Takes one run. The engine changes as it goes; the caller persists the returned change, or starts over."""
 
-    def __init__(
-        self,
-        engine: MlsEngine,
-        directory: Directory,
-        floors: DeviceFloors,
-        store: DeviceStore,
-        keys: DeviceKeys,
-        groups: dict[bytes, GroupRecord],
-        now_ms: int,
-        hints: Hints,
-        seal: Seal,
-    ) -> None:
-        self._engine: Final = engine
-        self._directory: Final = directory
-        self._floors: Final = floors
-        self._store: Final = store
-        self._keys: Final = keys
-        self._now_ms: Final = now_ms
+    def __init__(self, state: DeviceState, hints: Hints, seal: Seal) -> None:
+        self._state: Final = state
+        self._engine: Final = state.engine
+        self._directory: Final = state.directory
+        self._now_ms: Final = state.clock.now_ms()
         self._hints: Final = hints
         self._seal: Final = seal
-        self.groups: Final = groups
+        self.groups: Final = dict(state.groups)
+        self._gone: list[tuple[str, bytes]] = []
         self._events: list[events.DeviceEvent] = []
         self._put: dict[tuple[str, bytes], bytes] = {}
         self._outbox: list[bytes] = []
@@ -94,7 +85,7 @@ class Inbound:
             DeviceError: MAILBOX_GAP: items are missing; nothing was taken.
             RelayError: a list that is needed could not be fetched.
         """
-        cursor = self._store.cursor
+        cursor = self._state.store.cursor
         for item in items:
             if item.sequence <= cursor:
                 continue
@@ -104,7 +95,8 @@ class Inbound:
             cursor = item.sequence
         put = tuple((place, name, content) for (place, name), content in self._put.items())
         inbox = tuple(events.encode(event) for event in self._events)
-        return Change(put=put, outbox=tuple(self._outbox), inbox=inbox, cursor=cursor)
+        gone = tuple(name for name in self._gone if name not in self._put)
+        return Change(put=put, gone=gone, outbox=tuple(self._outbox), inbox=inbox, cursor=cursor)
 
     async def _one(self, item: Item) -> None:
         record = self.groups.get(item.group)
@@ -121,14 +113,16 @@ class Inbound:
                 await self._application(item, record)
             else:
                 raise GateError(GateReason.PROPOSAL_KIND)
-        except (GateError, EngineError, EnvelopeError, DeviceError) as error:
+        except (GateError, EngineError, EnvelopeError, DeviceError, ReceiptError) as error:
             self._refused(item, record, error)
+            if record is not None and item.kind is ItemKind.APPLICATION:
+                self._report(item, record, error)
 
     def _refused(
         self,
         item: Item,
         record: GroupRecord | None,
-        error: GateError | EngineError | EnvelopeError | DeviceError,
+        error: GateError | EngineError | EnvelopeError | DeviceError | ReceiptError,
     ) -> None:
         """A commit that cannot be taken, or did not come, stops the group: the device cannot follow.
 
@@ -169,8 +163,11 @@ class Inbound:
             await self._hints(GroupRef(item.group), epoch)
         roster = self._engine.roster(record.group_id)
         screen_commit(item.body, record.group_id, epoch, roster, self._directory.listed, self._now_ms)
+        put, gone = self._state.leaving(record)
         event = self._engine.process(item.body)
         assert isinstance(event, EpochAdvanced), "the gate lets only commits through"
+        self._put |= {(place, name): data for place, name, data in put}
+        self._gone += gone
         chain = chain_next(record.chain, epoch, item.body) if record.chain else b""
         stopped = "" if event.active else str(EngineReason.GROUP_LEFT)
         self._keep(record.after(epoch, item.body, chain, stopped))
@@ -184,19 +181,19 @@ class Inbound:
             raise EngineError(EngineReason.WRONG_KIND)
         signed = envelopes.parse(event.plaintext)
         entry = await self._sender(item, signed.content)
-        tenant, environment = self._keys.tenant_id, self._keys.environment
+        tenant, environment = self._state.keys.tenant_id, self._state.keys.environment
         content = envelopes.check(
             signed, entry, event.group_id, event.epoch, event.sender_identity, tenant, environment
         )
         seen = content.device.value + content.message.value
-        if (SEEN, seen) in self._put or self._store.get(SEEN, seen) is not None:
+        if self._get(SEEN, seen) is not None:
             raise EnvelopeError(EnvelopeReason.REPLAYED)
         self._put[SEEN, seen] = item.accepted_ms.to_bytes(8)
         self._heard(item, record, content)
         if content.kind is envelopes.EnvelopeKind.CONTENT:
             self._content(item, record, content)
         else:
-            self._receipt(item, content)
+            self._receipt(item, content, entry)
 
     async def _sender(self, item: Item, content: envelopes.Envelope) -> ListedDevice:
         """The sender's entry on the list that it names, or on a later one."""
@@ -211,7 +208,8 @@ class Inbound:
         return entry
 
     def _content(self, item: Item, record: GroupRecord, content: envelopes.Envelope) -> None:
-        self._put |= {(place, name): data for place, name, data in self._floors.after_message(content.account)}
+        self._note(self._state.floors.after_message(content.account))
+        ciphertext, roster = digest(item.body), self._roster(record, content.epoch)
         self._events.append(
             events.Received(
                 item.group,
@@ -221,14 +219,15 @@ class Inbound:
                 content.epoch,
                 item.accepted_ms,
                 content.body,
+                ciphertext,
+                roster,
             )
         )
-        receipt = envelopes.ReceiptBody(content.message, content.device, envelopes.digest(content.body))
-        number = self._number(SPOKEN, record.ref) + 1
-        delivered = envelopes.EnvelopeKind.DELIVERED
-        outgoing = self._seal(record, delivered, MessageId(os.urandom(16)), receipt.encode(), number)
-        self._put[SPOKEN, record.ref] = number.to_bytes(8)
-        self._outbox.append(msgspec.msgpack.encode(outgoing))
+        if roster:
+            about = Receipted(
+                content.message, content.device, content.group_id, NO_ERA, content.epoch, ciphertext, roster
+            )
+            self._send(record, self._state.book.made(ReceiptType.DELIVERED, about))
 
     def _heard(self, item: Item, record: GroupRecord, content: envelopes.Envelope) -> None:
         """A gap in the sender's numbers is said; what comes late fills none, and is no gap."""
@@ -241,17 +240,51 @@ class Inbound:
             self._put[HEARD, name] = content.number.to_bytes(8)
 
     def _number(self, place: str, name: bytes) -> int:
-        data = self._put.get((place, name)) or self._store.get(place, name)
-        return int.from_bytes(data) if data else 0
+        return int.from_bytes(self._get(place, name) or b"")
 
-    def _receipt(self, item: Item, content: envelopes.Envelope) -> None:
-        body = envelopes.ReceiptBody.parse(content.body)
-        if body.sender != self._keys.device_id:
+    def _receipt(self, item: Item, content: envelopes.Envelope, entry: ListedDevice) -> None:
+        taken = self._state.book.taken(item.group, content, entry, self._get)
+        if taken is not None:
+            self._note(taken[0])
+            self._events.append(taken[1])
+
+    def _report(self, item: Item, record: GroupRecord, error: OperationError[Any]) -> None:
+        """Tells the group that a message could not be opened: where that is its sender's business, not too often."""
+        failure = reportable(error)
+        try:
+            framed = parse(item.body)
+        except FramingError:
             return
-        kind = content.kind.name.lower()
-        self._events.append(
-            events.ReceiptSeen(item.group, body.message.value, content.account.value, content.device.value, kind)
-        )
+        roster = self._roster(record, framed.epoch or 0)
+        if failure is None or framed.group_id != record.group_id or not roster:
+            return
+        name = epoch_name(record.ref, self._engine.epoch(record.group_id))
+        told = int.from_bytes(self._get(REPORTS, name) or b"")
+        if told >= MAX_REPORTS:
+            return
+        self._put[REPORTS, name] = (told + 1).to_bytes(8)
+        about = Receipted(NO_MESSAGE, NO_SENDER, record.group_id, NO_ERA, framed.epoch or 0, digest(item.body), roster)
+        self._send(record, self._state.book.made(ReceiptType.FAILED, about, failure))
+
+    def _send(self, record: GroupRecord, receipt: bytes) -> None:
+        number = self._number(SPOKEN, record.ref) + 1
+        outgoing = self._seal(record, envelopes.EnvelopeKind.RECEIPT, MessageId(os.urandom(16)), receipt, number)
+        self._put[SPOKEN, record.ref] = number.to_bytes(8)
+        self._outbox.append(msgspec.msgpack.encode(outgoing))
+
+    def _roster(self, record: GroupRecord, epoch: int) -> bytes:
+        """The roster's hash at an epoch whose messages still open; empty for another."""
+        if epoch == self._engine.epoch(record.group_id):
+            return self._state.roster(record).digest
+        return self._get(ROSTERS, epoch_name(record.ref, epoch)) or b""
+
+    def _get(self, place: str, name: bytes) -> bytes | None:
+        """An entry, as it will be when this run is durable."""
+        held = self._put.get((place, name))
+        return self._state.store.get(place, name) if held is None else held
+
+    def _note(self, put: tuple[Put, ...]) -> None:
+        self._put |= {(place, name): data for place, name, data in put}
 
     def _keep(self, record: GroupRecord) -> None:
         self.groups[record.ref] = record

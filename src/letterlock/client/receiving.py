@@ -55,23 +55,15 @@ class Receiving:
         """Takes a run; the state is durable when it returns."""
         state = self._state
         async with state.lock:
-            inbound = Inbound(
-                state.engine,
-                state.directory,
-                state.floors,
-                state.store,
-                state.keys,
-                dict(state.groups),
-                state.clock.now_ms(),
-                self._hints,
-                self._outgoings.sealed,
-            )
+            inbound = Inbound(state, self._hints, self._outgoings.sealed)
             try:
                 change = await inbound.take(items)
             except BaseException:
                 state.roll_back()
                 raise
-            state.persist(put=change.put, outbox=change.outbox, inbox=change.inbox, cursor=change.cursor)
+            state.persist(
+                put=change.put, gone=change.gone, outbox=change.outbox, inbox=change.inbox, cursor=change.cursor
+            )
             state.groups = inbound.groups
         if change.outbox:
             state.wake()

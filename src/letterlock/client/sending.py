@@ -6,17 +6,24 @@ from typing import Final, final
 
 import msgspec
 
+from letterlock.assurance.receipts import NO_ERA, Receipted, ReceiptType
+from letterlock.assurance.remedies import forbids_resend
 from letterlock.client import envelope as envelopes
 from letterlock.client import events
 from letterlock.client.errors import DeviceError, DeviceReason, EngineError, RelayError, RelayReason
+from letterlock.client.floors import Put
 from letterlock.client.groups import SPOKEN, GroupRecord, Outgoing
+from letterlock.client.receipts import digest
 from letterlock.client.relay import SendAnswer
+from letterlock.client.sent import DIGESTS, SENT, Decided, MessageReceipts, SentRecord
 from letterlock.client.session import Session
 from letterlock.client.state import DeviceState
 from letterlock.client.transport import Sending
 from letterlock.model.errors import Reason
 from letterlock.model.ids import DeviceId, GroupRef, MessageId
+from letterlock.model.protection import EvidenceGrade, Protection, Verifier
 from letterlock.wire import stream
+from letterlock.wire.imdn.receipts import ClientFailure
 
 HTTP_RESULTS: Final = {
     "accepted": stream.ResultStatus.ACCEPTED,
@@ -67,24 +74,77 @@ class Outgoings:
         body = self._state.engine.encrypt(record.group_id, signed)
         return Outgoing(record.ref, os.urandom(16), body, int(kind), message.value, content, number)
 
-    async def send(self, ref: GroupRef, content: bytes) -> MessageId:
+    async def send(self, ref: GroupRef, content: bytes, resends: MessageId | None) -> MessageId:
         """See :meth:`letterlock.client.device.Device.send`."""
         async with self._state.lock:
             message = MessageId(os.urandom(16))
             record = self._state.live(ref)
             self._state.require_floor(record)
-            self._queue(record, envelopes.EnvelopeKind.CONTENT, message, content)
+            if resends is not None:
+                self._require_resend(resends)
+            self._queue(record, envelopes.EnvelopeKind.CONTENT, message, content, resends)
         self._state.wake()
         return message
 
+    def _require_resend(self, message: MessageId) -> None:
+        data = self._state.store.get(SENT, message.value)
+        if data is None:
+            raise DeviceError(DeviceReason.UNKNOWN_MESSAGE, message=message)
+        heard = msgspec.msgpack.decode(data, type=SentRecord).heard.values()
+        if any(forbids_resend(ClientFailure(failure)) for one in heard for failure in one.failures):
+            raise DeviceError(DeviceReason.NO_RESEND, message=message)
+
+    def _kept(self, record: GroupRecord, outgoing: Outgoing, resends: bytes) -> tuple[Put, ...]:
+        """What receipts for this message will be compared with."""
+        mine, roster = self._state.keys, self._state.roster(record)
+        devices = [self._state.directory.device_of(leaf) for _, leaf in roster.leaves]
+        ciphertext = digest(outgoing.body)
+        kept = SentRecord(
+            record.ref,
+            outgoing.message,
+            mine.device,
+            record.group_id,
+            roster.epoch,
+            ciphertext,
+            roster.digest,
+            sorted(device.value for device in devices if device is not None and device != mine.device_id),
+            Decided(Protection.E2EE, EvidenceGrade.FRAMED, Verifier.DEVICE),
+            self._state.clock.now_ms(),
+            resends,
+        )
+        return (SENT, outgoing.message, msgspec.msgpack.encode(kept)), (DIGESTS, ciphertext, outgoing.message)
+
+    def receipts(self, message: MessageId) -> MessageReceipts:
+        """See :meth:`letterlock.client.device.Device.receipts`."""
+        data = self._state.store.get(SENT, message.value)
+        if data is None:
+            raise DeviceError(DeviceReason.UNKNOWN_MESSAGE, message=message)
+        return MessageReceipts.of(msgspec.msgpack.decode(data, type=SentRecord))
+
+    async def forget(self, before_ms: int) -> int:
+        """See :meth:`letterlock.client.device.Device.forget_sent`."""
+        async with self._state.lock:
+            kept = (msgspec.msgpack.decode(data, type=SentRecord) for data in self._state.store.entries(SENT).values())
+            old = [record for record in kept if record.sent_ms < before_ms]
+            gone = [(SENT, record.message) for record in old] + [(DIGESTS, record.ciphertext) for record in old]
+            self._state.persist(gone=tuple(gone))
+        return len(old)
+
     async def mark_read(self, received: events.Received) -> None:
         """Sends a read receipt."""
-        body = envelopes.ReceiptBody(
-            MessageId(received.message), DeviceId(received.device), envelopes.digest(received.content)
-        )
         async with self._state.lock:
             record = self._state.live(GroupRef(received.group))
-            self._queue(record, envelopes.EnvelopeKind.READ, MessageId(os.urandom(16)), body.encode())
+            about = Receipted(
+                MessageId(received.message),
+                DeviceId(received.device),
+                record.group_id,
+                NO_ERA,
+                received.epoch,
+                received.ciphertext,
+                received.roster,
+            )
+            receipt = self._state.book.made(ReceiptType.DISPLAYED, about)
+            self._queue(record, envelopes.EnvelopeKind.RECEIPT, MessageId(os.urandom(16)), receipt)
         self._state.wake()
 
     async def flush(self) -> int:
@@ -124,6 +184,7 @@ class Outgoings:
             sent: list[int] = []
             again: list[bytes] = []
             findings: list[bytes] = []
+            put: list[Put] = []
             for sending, result in results:
                 data = entries.get(sending.position)
                 if data is None or result.status is stream.ResultStatus.OVERLOADED:
@@ -136,21 +197,31 @@ class Outgoings:
                     resealed = self._resealed(outgoing)
                     if isinstance(resealed, Outgoing):
                         again.append(msgspec.msgpack.encode(resealed))
+                        put += self._kept_again(outgoing, resealed)
                         continue
                     code = str(resealed)
                 else:
                     code = result.status.name.lower()
                 findings.append(events.encode(events.Finding(outgoing.ref, "send", code, stopped=False)))
-            self._state.persist(outbox=tuple(again), sent=tuple(sent), inbox=tuple(findings))
+            self._state.persist(put=tuple(put), outbox=tuple(again), sent=tuple(sent), inbox=tuple(findings))
         if again:
             self._state.wake()
 
-    def _queue(self, record: GroupRecord, kind: envelopes.EnvelopeKind, message: MessageId, content: bytes) -> None:
-        """Sealed under the next number, and durable."""
+    def _queue(
+        self,
+        record: GroupRecord,
+        kind: envelopes.EnvelopeKind,
+        message: MessageId,
+        content: bytes,
+        resends: MessageId | None = None,
+    ) -> None:
+        """Sealed under the next number, and durable, with what receipts for a content will be compared with."""
         number = int.from_bytes(self._state.store.get(SPOKEN, record.ref) or b"") + 1
         outgoing = self.sealed(record, kind, message, content, number)
-        spoken = (SPOKEN, record.ref, number.to_bytes(8))
-        self._state.persist(put=(spoken,), outbox=(msgspec.msgpack.encode(outgoing),))
+        put: tuple[Put, ...] = ((SPOKEN, record.ref, number.to_bytes(8)),)
+        if kind is envelopes.EnvelopeKind.CONTENT:
+            put += self._kept(record, outgoing, b"" if resends is None else resends.value)
+        self._state.persist(put=put, outbox=(msgspec.msgpack.encode(outgoing),))
 
     def _resealed(self, outgoing: Outgoing) -> Outgoing | Reason:
         """The same words under the current epoch, or why not: the group is over, or fell below a floor."""
@@ -162,6 +233,14 @@ class Outgoings:
             return self.sealed(record, kind, MessageId(outgoing.message), outgoing.content, outgoing.number)
         except (DeviceError, EngineError) as error:
             return error.reason
+
+    def _kept_again(self, before: Outgoing, after: Outgoing) -> tuple[Put, ...]:
+        """The relay never took the first ciphertext: receipts can only be about the second."""
+        data = self._state.store.get(SENT, before.message)
+        if data is None:
+            return ()
+        resends = msgspec.msgpack.decode(data, type=SentRecord).resends
+        return self._kept(self._state.group(GroupRef(after.ref)), after, resends)
 
     def _outgoing(self, after: int, limit: int) -> list[tuple[Sending, Outgoing]]:
         found: list[tuple[Sending, Outgoing]] = []

@@ -6,20 +6,31 @@ durable. ``lock`` is held by whoever changes anything: one coroutine at a time.
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 import msgspec
 
+from letterlock.assurance.receipts import roster_hash
 from letterlock.client import keys
 from letterlock.client.directory import Directory
-from letterlock.client.engine import EngineFactory
+from letterlock.client.engine import PAST_EPOCHS, EngineFactory
 from letterlock.client.errors import DeviceError, DeviceReason
-from letterlock.client.floors import DeviceFloors, of_account
+from letterlock.client.floors import DeviceFloors, Put, of_account
 from letterlock.client.groups import GROUPS, PENDING, GroupRecord, PendingCommit
+from letterlock.client.receipts import ReceiptBook
+from letterlock.client.sent import REPORTS, ROSTERS, epoch_name
 from letterlock.client.store import Change, DeviceStore
 from letterlock.model.clock import Clock
 from letterlock.model.ids import AccountId, DeviceId, GroupRef
 from letterlock.model.protection import Protection
+
+
+class Roster(NamedTuple):
+    """The members of a group at an epoch: leaf index and leaf key, and :func:`roster_hash` over them."""
+
+    epoch: int
+    leaves: tuple[tuple[int, bytes], ...]
+    digest: bytes
 
 
 @final
@@ -48,7 +59,8 @@ class DeviceState:
         self.groups: dict[bytes, GroupRecord] = {}
         self.wake: Callable[[], None] = lambda: None
         """Called when the outbox grows."""
-        self._paths: dict[bytes, tuple[tuple[int, int], tuple[bytes, ...]]] = {}
+        self.book: Final = ReceiptBook(self.keys, self.directory, self.floors)
+        self._rosters: dict[bytes, Roster] = {}
         self.login_counter: int | None = None
         """What a login under way states."""
         self._make_engine: Final = make_engine
@@ -95,6 +107,25 @@ class DeviceState:
         entry = head.find(device) if head else None
         return entry.leaf_key if entry else b""
 
+    def roster(self, record: GroupRecord) -> Roster:
+        """The members at the group's epoch; read from the engine once per epoch, which costs more than encrypting."""
+        epoch = self.engine.epoch(record.group_id)
+        held = self._rosters.get(record.ref)
+        if held is None or held.epoch != epoch:
+            leaves = tuple((member.leaf, member.identity) for member in self.engine.roster(record.group_id))
+            held = Roster(epoch, leaves, roster_hash(record.group_id, epoch, leaves))
+            self._rosters[record.ref] = held
+        return held
+
+    def leaving(self, record: GroupRecord) -> tuple[tuple[Put, ...], tuple[tuple[str, bytes], ...]]:
+        """What to write and delete when a group leaves its epoch: receipts for its messages still name its roster."""
+        roster = self.roster(record)
+        put = ((ROSTERS, epoch_name(record.ref, roster.epoch), roster.digest),)
+        old = roster.epoch - PAST_EPOCHS
+        if old < 0:
+            return put, ()
+        return put, ((ROSTERS, epoch_name(record.ref, old)), (REPORTS, epoch_name(record.ref, old)))
+
     def require_floor(self, record: GroupRecord) -> None:
         """Returns only when a message to this group stays at or above the floor of every member's account.
 
@@ -103,13 +134,7 @@ class DeviceState:
         Raises:
             DeviceError: BELOW_FLOOR.
         """
-        now = (self.engine.epoch(record.group_id), self.directory.revision)
-        held = self._paths.get(record.ref)
-        if held is None or held[0] != now:
-            # Once per epoch and list: reading the roster costs more than encrypting.
-            held = (now, tuple(member.identity for member in self.engine.roster(record.group_id)))
-            self._paths[record.ref] = held
-        owners = [self.directory.of_leaf(leaf) for leaf in held[1]]
+        owners = [self.directory.of_leaf(leaf) for _, leaf in self.roster(record).leaves]
         path = Protection.UNKNOWN if None in owners else Protection.E2EE
         accounts = {owner[0] for owner in owners if owner is not None} - {self.keys.account_id}
         self.floors.require([of_account(account) for account in sorted(accounts)], path)
@@ -142,6 +167,7 @@ class DeviceState:
         self.engine.close()
         self.engine = self._make_engine(self.keys.leaf, self.store.engine_parts())
         self.groups.clear()
+        self._rosters.clear()
         self._resume()
 
     def close(self) -> None:

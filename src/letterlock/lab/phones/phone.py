@@ -217,6 +217,10 @@ class Phone:
                 shown |= {"verifier": Verifier.DEVICE.value}
             case events.ReceiptSeen():
                 shown |= {"what": event.kind, "message": str(MessageId(event.message))}
+                shown |= {"protection": Protection.E2EE.value, "grade": EvidenceGrade.ATTESTED.value}
+                shown |= {"verifier": Verifier.DEVICE.value, "attested": f"{event.attested} of {event.recipients}"}
+            case events.DeliveryFailed():
+                shown |= {"what": "failed", "message": str(MessageId(event.message)), "remedy": event.remedy}
             case events.GroupJoined():
                 shown |= {"what": "joined", "group": str(GroupRef(event.group)), "epoch": event.epoch}
             case events.GroupChanged():
