@@ -13,8 +13,9 @@ from letterlock.app.cli import app
 from letterlock.app.commands.output import EXIT_CODES, Exit
 
 PLANNED = {
-    ("serve",), ("demo",), ("transports",), ("fsck",), ("version",), ("config", "explain"), ("data", "inventory"),
-    ("retention", "verify"), ("logs", "lint"), ("policy", "check"), ("policy", "explain"), ("policy", "prove"),
+    ("serve",), ("demo",), ("transports",), ("fsck",), ("erase",), ("version",), ("config", "explain"),
+    ("data", "inventory"), ("retention", "verify"), ("logs", "lint"), ("policy", "check"), ("policy", "explain"),
+    ("policy", "prove"),
     ("ledger", "head"), ("ledger", "key"), ("ledger", "verify"), ("ledger", "prove"), ("ledger", "check-proof"),
     ("ledger", "check-receipt"), ("ledger", "consistency"), ("ledger", "export"), ("tenant", "list"),
     ("tenant", "add"), ("api-key", "list"), ("api-key", "add"), ("api-key", "revoke"),

@@ -30,6 +30,7 @@ class MemoryRows:
 
     rows: dict[MessageId, tuple[int, bool, bytes]] = field(default_factory=dict)
     batch: int = 1_000
+    told: list[tuple[str, int]] = field(default_factory=list)
 
     def add(self, key: StorageKey, content: bytes, held: bool = False) -> MessageId:
         message = MessageId(os.urandom(16))
@@ -39,6 +40,12 @@ class MemoryRows:
     def open(self, message: MessageId, keys: Mapping[int, StorageKey]) -> bytes:
         generation, _, blob = self.rows[message]
         return unseal_sealed(keys[generation], TENANT, message, blob)
+
+    def intend_destruction(self, generation: int) -> None:
+        self.told.append(("intent", generation))
+
+    def destroyed(self, generation: int) -> None:
+        self.told.append(("destroyed", generation))
 
     def references(self) -> Mapping[int, References]:
         counts: dict[int, References] = {}

@@ -7,7 +7,7 @@ from typing import Final
 
 import typer
 
-from letterlock.app.commands import config, ledger, logs, policy, running, stored, tenants
+from letterlock.app.commands import config, erase, ledger, logs, policy, running, stored, tenants
 from letterlock.app.commands.hints import exit_for, what_to_do
 from letterlock.app.commands.output import EXIT_CODES, Exit
 from letterlock.model.errors import LetterlockError
@@ -40,6 +40,7 @@ app.command("serve")(running.serve)
 app.command("demo")(running.demo)
 app.command("transports")(running.transports)
 app.command("fsck")(stored.fsck)
+app.command("erase")(erase.erase)
 app.command("version")(running.version)
 app.add_typer(config.app, name="config")
 app.add_typer(policy.app, name="policy")

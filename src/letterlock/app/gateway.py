@@ -12,6 +12,7 @@ import structlog
 
 from letterlock import __version__
 from letterlock.app.clock import SystemClock
+from letterlock.app.intents import resume_intents
 from letterlock.app.keys import Keys, LedgerSigner, open_keys
 from letterlock.app.open_parts import open_messages
 from letterlock.app.relay_parts import open_relay
@@ -72,6 +73,8 @@ class Gateway:
     heads: HeadSigner
     maintenance: Maintenance
     purger: Purger
+    keys: Keys
+    clock: SystemClock
     _closers: list[Callable[[], Awaitable[None] | None]]
 
     async def close(self) -> None:
@@ -135,8 +138,8 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
     profiles = await _profiles(settings, committer, clock, readers.read_now(all_tenants))
     tenants = Tenants(committer, clock, readers.read_now(all_tenants), readers.read_now(live_api_keys), profiles.adopt)
     await _first_tenant(tenants, settings, folder)
-    build = Digest(sha256(f"letterlock {__version__}".encode()).digest())
-    await committer.run(RecordEvent(GatewayStarted(ts=clock.now_ms(), build=build, schema=1, resumed=0)))
+    resumed = await resume_intents(committer, readers, keys, clock)
+    await committer.run(RecordEvent(GatewayStarted(ts=clock.now_ms(), build=_build(), schema=1, resumed=resumed)))
 
     purger = Purger(committer, clock)
     maintenance = Maintenance(
@@ -202,7 +205,13 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
     await opened.start()
     maintenance.start()
     closers.append(maintenance.stop)
-    return Gateway(face, group_messages, tenants, profiles.policies, committer, heads, maintenance, purger, closers)
+    return Gateway(
+        face, group_messages, tenants, profiles.policies, committer, heads, maintenance, purger, keys, clock, closers
+    )
+
+
+def _build() -> Digest:
+    return Digest(sha256(f"letterlock {__version__}".encode()).digest())
 
 
 def _heads(settings: Settings, folder: Path, keys: Keys, ledger: LedgerStoreBridge) -> HeadSigner:

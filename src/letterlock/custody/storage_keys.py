@@ -78,6 +78,14 @@ class Rows(Protocol):
         """Moves some or all rows (those under a hold, or those that are not), durably; how many were moved."""
         ...
 
+    def intend_destruction(self, generation: int) -> None:
+        """Records, durably, that a generation's key is about to be destroyed. Idempotent."""
+        ...
+
+    def destroyed(self, generation: int) -> None:
+        """Records, durably, that it is destroyed. Idempotent."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class _Live:
@@ -304,10 +312,24 @@ class StorageKeys:
             raise StorageKeyError(
                 StorageKeyReason.STILL_REFERENCED, generation=action.generation, rows=count.free + count.held
             )
+        rows.intend_destruction(action.generation)
         if self._now is live:
             self._now = None
         del self._live[action.generation]
         self._slots.erase(live.slot)
+        rows.destroyed(action.generation)
+
+    def resume_destruction(self, generation: int, now_ms: int, rows: Rows) -> None:
+        """Goes on with a destruction that was intended before a crash: the key goes, if it is there, and the record.
+
+        Raises:
+            As :meth:`apply`.
+        """
+        with self._lock:
+            if generation in self._live:
+                self._destroy(Destroy(generation), now_ms, rows)
+            else:
+                rows.destroyed(generation)
 
     def _wrap_anew(self) -> None:
         """After a rotation of the wrapping key: every slot under the newest version, so that older ones may go."""

@@ -279,6 +279,16 @@ class Vault:
             self._store.intend(erasure)
             return erasure
 
+    def subject_of(self, erasure: Erasure) -> SubjectId | None:
+        """Whom an intended erasure is about; None once it is forgotten.
+
+        Raises:
+            VaultError: NOT_AUTHENTIC, or the store failed.
+        """
+        with self._lock:
+            row = self._store.find((erasure.lookup,)).get(erasure.lookup)
+            return None if row is None else self._unseal(row).id
+
     def erase(self, erasure: Erasure) -> ErasureOutcome:
         """Forgets: the row is deleted and gone from the files. Idempotent; a hold set since then blocks it."""
         with self._lock:

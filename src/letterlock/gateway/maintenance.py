@@ -11,7 +11,14 @@ from letterlock.custody.sealing import StorageKey
 from letterlock.custody.storage_keys import StorageKeys
 from letterlock.ledger.heads import HeadSigner
 from letterlock.model.clock import Clock
-from letterlock.storage.maintenance_commands import CountReferences, Purge, Purged, Rewrap
+from letterlock.storage.maintenance_commands import (
+    CountReferences,
+    Destroyed,
+    IntendDestruction,
+    Purge,
+    Purged,
+    Rewrap,
+)
 
 PURGE_LIMIT: Final = 2_000
 """Rows of a kind in one transaction: a few milliseconds of the writer."""
@@ -72,6 +79,14 @@ class GenerationRows:
         """Moves some rows."""
         moved: int = self._ask(Rewrap(source, target, held, REWRAP_LIMIT))
         return moved
+
+    def intend_destruction(self, generation: int) -> None:
+        """The intent, with its entry."""
+        self._ask(IntendDestruction(generation))
+
+    def destroyed(self, generation: int) -> None:
+        """The outcome, with its entry."""
+        self._ask(Destroyed(generation))
 
     def _ask(self, command: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(self._writer.run(command), self._loop).result()

@@ -131,7 +131,7 @@ TABLES: Final[dict[str, dict[str, Column]]] = {
     "consent": _table(
         _L.QUESTION, pseudonym="id tenant challenge answered_by used_by", state="kind state created_ms expires_ms"
     ),
-    "intent": _table(_L.INTENT, state="no kind done created_ms", pseudonym="subject"),
+    "intent": _table(_L.INTENT, state="no kind created_ms", pseudonym="subject"),
     "ledger_entry": _table(_L.PERMANENT, ledger="i d"),
     "ledger_tile": _table(_L.PERMANENT, ledger="l n d"),
     "ledger_checkpoint": _table(_L.PERMANENT, ledger="size note"),

@@ -56,6 +56,39 @@ class SaveCheckpoint(Struct, frozen=True, gc=False):
     note: bytes
 
 
+class IntendDestruction(Struct, frozen=True):
+    """A storage key's generation is about to be destroyed. The same again is harmless."""
+
+    generation: int
+
+
+class Destroyed(Struct, frozen=True):
+    """It is destroyed: ends the intent. Without an open one, nothing happens."""
+
+    generation: int
+
+
+class IntendErasure(Struct, frozen=True):
+    """A subject is about to be forgotten: what waits to be sent to it ends. The same again is harmless.
+
+    Attributes:
+        erasure: 16 random bytes, the erasure's own name.
+        salt: for the commitment to it.
+    """
+
+    erasure: bytes
+    subject: bytes
+    salt: bytes
+
+
+class EndErasure(Struct, frozen=True):
+    """How an erasure ended: ``rows`` identifiers are forgotten. Without an open intent, nothing happens."""
+
+    erasure: bytes
+    rows: int
+    salt: bytes
+
+
 class RecordEvent(Struct, frozen=True):
     """Append one ledger entry that goes with no other change."""
 

@@ -33,7 +33,7 @@ DAY_MS: Final = 86_400_000
 Number = Annotated[int, typer.Option("--tenant", min=1, help="The tenant's number, see `letterlock tenant list`.")]
 
 
-class _Direct:
+class Direct:
     """The writer without its queue: this process is the only one that has the store."""
 
     def __init__(self, core: "StoreCore") -> None:
@@ -65,7 +65,7 @@ def _opened(folder: Path) -> "Generator[tuple[StoreCore, Tenants]]":
             db = open_reader(folder)
             found, keys = all_tenants(db), live_api_keys(db)
             db.close()
-            yield core, Tenants(_Direct(core), SystemClock(), found, keys)
+            yield core, Tenants(Direct(core), SystemClock(), found, keys)
         finally:
             core.close()
     finally:

@@ -324,8 +324,8 @@ CREATE TABLE intent (
   no INTEGER PRIMARY KEY AUTOINCREMENT,
   kind TEXT NOT NULL,
   subject BLOB NOT NULL,
-  done INTEGER NOT NULL DEFAULT 0,
-  created_ms INTEGER NOT NULL
+  created_ms INTEGER NOT NULL,
+  UNIQUE (kind, subject)
 ) STRICT;
 
 -- The ledger (C2SP tlog-tiles). Rows are written once; triggers refuse anything else.
