@@ -3,9 +3,22 @@
 import pytest
 from tests.policy.cases import RELAY, ROWS, SMS, allow, file_with, readable, row, sealed
 
+from letterlock.assurance.indicator import BY_PROTECTION
+from letterlock.assurance.indicator import Indicator as Shown
 from letterlock.model.capability import Channel
 from letterlock.model.protection import EvidenceGrade, Protection
-from letterlock.policy.decision import Action, Analytics, Archive, Decision, Fall, Indicator, Keep, Keys, Refusal
+from letterlock.policy.decision import (
+    PATH_SHOWN,
+    Action,
+    Analytics,
+    Archive,
+    Decision,
+    Fall,
+    Indicator,
+    Keep,
+    Keys,
+    Refusal,
+)
 from letterlock.policy.facts import (
     CELLS,
     Answer,
@@ -311,3 +324,15 @@ def test_an_unknown_path_is_taken_only_on_a_persons_word() -> None:
         assert all(decision.fall is Fall.CONSENTED for _, decision in taken)
         assert all(cell.answer is not Answer.NONE for cell, _ in taken)
         assert proven.decide(readable(floor=P.CLEAR)).action is Action.ASK
+
+
+def test_policy_shows_the_words_and_texts_of_assurance_and_never_verified() -> None:
+    shared = {one.value: one for one in Shown}
+    own = {one for one in Indicator if one.value not in shared}
+    assert own == {
+        Indicator.FELL_BY_DEVICE, Indicator.FELL_BY_TENANT, Indicator.FELL_BY_POLICY, Indicator.NEEDS_ANSWER,
+        Indicator.HELD, Indicator.REFUSED,
+    }  # fmt: skip
+    assert set(shared) - {one.value for one in Indicator} == {Shown.E2EE_VERIFIED.value}
+    assert all(one.text == shared[one.value].text for one in set(Indicator) - own)
+    assert {key: one.value for key, one in PATH_SHOWN.items()} == {key: one.value for key, one in BY_PROTECTION.items()}

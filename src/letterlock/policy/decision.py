@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import Enum, unique
 from typing import Final
 
+from letterlock.assurance import indicator
 from letterlock.model.capability import Channel
 from letterlock.model.errors import Reason
 from letterlock.model.protection import EvidenceGrade, Protection
@@ -136,46 +137,28 @@ class Indicator(Enum):
     @property
     def text(self) -> str:
         """The English text: at most two sentences, and never a claim beyond the evidence."""
-        return _TEXTS[self]
+        return _OWN_TEXTS.get(self) or indicator.Indicator(self.value).text
 
 
 _I = Indicator
-_TEXTS: Final[dict[Indicator, str]] = {
-    _I.E2EE_CLAIMED: "Said to be end-to-end encrypted. Nobody has checked it.",
-    _I.E2EE_FRAMED: "Sealed in the form of end-to-end encryption. Its content was not checked, for only devices can.",
-    _I.E2EE_GROUP_CHECKED: "End-to-end encrypted, group checked by this server.",
-    _I.E2EE_RECEIPT_CHECKED: "End-to-end encrypted, receipt checked by this server.",
-    _I.ESCROWED: "End-to-end encrypted, with a sealed copy that several named people together can open.",
-    _I.ENCLAVE: "Readable only inside checked hardware.",
-    _I.PROVIDER_READS: "Not end-to-end encrypted. A provider on the way, this gateway included, can read it.",
-    _I.SERVER_READS: "Not end-to-end encrypted. Servers on the way can read it.",
-    _I.NOT_ENCRYPTED: "Not encrypted. Anybody on the way can read it.",
-    _I.UNKNOWN_PATH: "It is not known who on the way can read it.",
+_OWN_TEXTS: Final[dict[Indicator, str]] = {
     _I.FELL_BY_DEVICE: "Sent less protected than usual, because the sender agreed on their device.",
     _I.FELL_BY_TENANT: "Sent less protected than usual, because the sender's organisation says that they agreed.",
     _I.FELL_BY_POLICY: "Sent less protected than usual, because a written policy allows it.",
     _I.NEEDS_ANSWER: "Not sent. It can go only less protected than usual, and that needs your answer.",
     _I.HELD: "Held: not sent. It waits for a secure path.",
     _I.REFUSED: "Refused: not sent.",
-    _I.QUARANTINED: "Set apart: it claims end-to-end encryption and does not have its form. It was not opened.",
 }
+"""Of what only a decision can come to. All other words and texts are those of assurance, which has one more: that a
+message is verified is said by the viewer's own device, so no decision can say it."""
 
 EVIDENCE_SHOWN: Final[dict[EvidenceGrade, Indicator]] = {
-    EvidenceGrade.NONE: _I.E2EE_CLAIMED,
-    EvidenceGrade.ASSERTED: _I.E2EE_CLAIMED,
-    EvidenceGrade.FRAMED: _I.E2EE_FRAMED,
-    EvidenceGrade.TRACKED: _I.E2EE_GROUP_CHECKED,
-    EvidenceGrade.ATTESTED: _I.E2EE_RECEIPT_CHECKED,
-}
-"""The most that each grade carries on a server's surface. "Verified" is for the viewer's device alone."""
+    grade: Indicator(shown.value) for grade, shown in indicator.BY_GRADE.items() if grade is not EvidenceGrade.NONE
+} | {EvidenceGrade.NONE: _I.E2EE_CLAIMED}
+"""The most that each grade carries on a server's surface. Policy is asked only about claims: without evidence, that."""
 
 PATH_SHOWN: Final[dict[Protection, Indicator]] = {
-    Protection.CLEAR: _I.NOT_ENCRYPTED,
-    Protection.HOP: _I.SERVER_READS,
-    Protection.PROVIDER: _I.PROVIDER_READS,
-    Protection.ENCLAVE: _I.ENCLAVE,
-    Protection.ESCROWED: _I.ESCROWED,
-    Protection.UNKNOWN: _I.UNKNOWN_PATH,
+    protection: Indicator(shown.value) for protection, shown in indicator.BY_PROTECTION.items()
 }
 """What is shown of a path that is less than E2EE."""
 
