@@ -18,7 +18,7 @@ HELP: Final = (
 )
 EPILOG: Final = (
     "Examples:\n\n"
-    "letterlock demo --once  (two phones, a gateway, every claim checked)\n\n"
+    "letterlock demo --once  (phones, SMS, a gateway: every claim checked)\n\n"
     "letterlock serve --config letterlock.toml  (run the gateway)\n\n"
     "letterlock config explain --defaults  (every setting, its default and why)\n\n"
     "letterlock policy explain traffic=conversation  (what a message gets, and by which rule)\n\n"

@@ -35,7 +35,7 @@ From = Annotated[
     typer.Option("--from", exists=True, file_okay=False, help="An exported log instead of a store; needs --key."),
 ]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Write to this file instead of standard output.")]
-InFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
+InFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="What prove or the API gave.")]
 
 
 def _open(data: Path | None, config: Path | None, directory: Path | None, key: str | None) -> "OpenLog":

@@ -15,8 +15,9 @@ def serve(
 ) -> None:
     """Run the gateway until Ctrl-C.
 
-    Without a file: loopback, port 8480, SQLite in ./letterlock-data. The first start makes a tenant and writes its
-    API key to the file api-key in that folder.
+    Without a file: loopback, port 8480, SQLite in ./letterlock-data.
+
+    The first start makes a tenant, and writes its API key to the file api-key in that folder.
     """
     from letterlock.app.serve import run
     from letterlock.app.settings import load
@@ -28,7 +29,12 @@ def demo(
     once: Annotated[bool, typer.Option("--once", help="End by itself, with status 0 or 1.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Start a gateway and two phones with a real MLS engine; show who can read what, and prove it."""
+    """Start a gateway, phones with a real MLS engine and a message centre for SMS; show who can read what; prove it.
+
+    Everything stays on this machine, in a folder that is removed at the end.
+
+    Without --once the gateway keeps serving until Ctrl-C. Exit codes: 0 every claim held; 1 one did not.
+    """
     import signal
     import subprocess
     import sys

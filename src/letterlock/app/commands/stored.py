@@ -108,7 +108,7 @@ def open_snapshot(folder: Path) -> "apsw.Connection":
 
 @retention.command("verify")
 def retention_verify(data: Data = None, config: Config = None, as_json: Json = False) -> None:
-    """Count rows that have outlived their time. N is how long metadata outlives a delivery.
+    """Count rows that have outlived their time, table by table: the times are those of `letterlock data inventory`.
 
     Exit codes: 0 nothing is overdue; 1 something is. A gateway that does not run purges nothing.
     """

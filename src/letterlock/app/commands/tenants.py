@@ -134,7 +134,9 @@ def key_list(data: Data = None, config: Config = None, as_json: Json = False) ->
 @api_key.command("add")
 def key_add(
     number: Number,
-    scopes: Annotated[str, typer.Option("--scopes", help="What it may do, separated by commas.")] = "messages,read",
+    scopes: Annotated[
+        str, typer.Option("--scopes", help="What it may do, separated by commas: messages, read, devices, admin.")
+    ] = "messages,read",
     days: Annotated[int | None, typer.Option("--days", min=1, max=3650, help="Days until it expires.")] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write the secret to a new file of mode 0600 instead.")

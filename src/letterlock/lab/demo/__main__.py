@@ -13,14 +13,14 @@ from typing import Any, Final
 from rich.console import Console
 
 from letterlock.lab.demo.centre import start_centre
-from letterlock.lab.demo.record import NOTHING, RELAY, Demo
+from letterlock.lab.demo.record import LEGEND, NOTHING, RELAY, Demo
 from letterlock.lab.demo.sms import NUMBERS, play_sms
 from letterlock.lab.demo.world import GatewayProcess, start_gateway
 from letterlock.lab.phones import ANDROID_RCS, IOS_26_3, PhoneProcess
 from letterlock.lab.scenarios.maker import shell
 from letterlock.lab.sweep import Canary, Directory, Place, ProcessMemory, sweep
 
-BOTH: Final = "the two phones alone"
+BOTH: Final = "the two phones"
 PURGED_S: Final = 2.5
 """A purge is made and a head signed every second."""
 
@@ -38,15 +38,25 @@ async def run(once: bool, console: Console, *, as_json: bool = False) -> int:
     demo = Demo(Console(quiet=True) if as_json else console)
     with tempfile.TemporaryDirectory(prefix="letterlock-demo-") as folder:
         work = Path(folder)
-        demo.console.print(f"Starting a message centre, a gateway (one process, SQLite) and two phones, below {work}")
+        demo.console.print(
+            "[bold]Starting[/] a gateway (one process, SQLite), two phones with MLS, and for SMS a message"
+        )
+        demo.console.print(
+            f"centre with phones behind it: each a process of its own on this machine, files below {work}"
+        )
         server = work / "gateway"
         server.mkdir()
         centre = await start_centre()
         gateway = await start_gateway(server, centre.port)
         try:
+            demo.console.print(
+                "\n[bold]Two phones talk, and one of them lies[/] (A3, A16...: rows of docs/threat-model.md)"
+            )
             texts = await _phones(demo, work, gateway)
+            demo.console.print("\n[bold]A company's software sends SMS[/] over the HTTP API")
             readable = await play_sms(demo, gateway, centre)
-            demo.console.print(demo.table())
+            demo.console.print("", demo.table(), *LEGEND, sep="\n")
+            demo.console.print("\n[bold]The proof[/]: the ledger, and a search for every text and number that was sent")
             await prove(demo, gateway, texts, readable)
             for failure in demo.failed:
                 demo.console.print(f"[red]failed:[/] {failure}")
@@ -113,7 +123,7 @@ async def talk(demo: Demo, alice: PhoneProcess, bob: PhoneProcess) -> list[str]:
                 shown["server_says"],
                 "deliver",
                 BOTH,
-                "delivered" + ", read" * there,
+                "delivered" + ", read" * there + "; the phone verified it",
             )
     await lie(demo, alice, bob, group, bytes.fromhex(made["group_id"]), epoch, texts)
     return texts
@@ -132,26 +142,26 @@ async def lie(
         "plaintext in an MLS shell: framed as far as a server can tell, and refused by the receiving phone (A3)",
         answer["security"]["grade"] == "FRAMED" and len(refused) == 1,
     )
-    liar = "not encrypted: its sender lied; the relay could"
-    demo.row("plaintext in an MLS shell", RELAY, answer["security"], "deliver", liar, "refused by Bob's phone")
+    liar = "anybody who looks: its sender lied"
+    demo.row("plaintext in an MLS shell", RELAY, answer["security"], "deliver", liar, "delivered; the phone refused it")
     again = await alice.tell("raw", group=group, body=fake, reference=reference)
     same = (again["status"], again["message_id"]) == ("duplicate", answer["message_id"])
     demo.expect("the same submission again is the same message, not a second one", same)
-    demo.row("the same submission again", RELAY, again["security"], "the first answer", "as above", "one message")
+    demo.row("the same, sent again", RELAY, again["security"], "the first answer", "as above", "one message")
     other = b64encode(shell(group_id, epoch, os.urandom(80))).decode()
     conflict = await alice.tell("raw", group=group, body=other, reference=reference)
     demo.expect("another body under the same id is refused (A17)", conflict.get("code") == "client_message_conflict")
-    demo.row("another body under the same id", RELAY, NOTHING, "refuse: client_message_conflict", "nobody", "refused")
+    demo.row("same id, another body", RELAY, NOTHING, "refuse: client_message_conflict", "nobody", "refused")
     claimed = await alice.tell("raw", group=group, body=b64encode(texts[-1].encode()).decode())
     demo.expect("a claimed E2EE message that is not MLS was quarantined (A16)", claimed["status"] == "quarantined")
-    demo.row("claims E2EE, is not MLS", RELAY, claimed["security"], "quarantine", "nobody: nothing of it is kept",
+    demo.row("claims E2EE, is not MLS", RELAY, claimed["security"], "quarantine", "this gateway; nothing kept",
              "quarantined")  # fmt: skip
     strayed = await alice.tell("raw", group=group, body=b64encode(shell(os.urandom(16), epoch, bytes(80))).decode())
     demo.expect("an MLS message of another group is refused", strayed["status"] == "refused")
-    demo.row("of another group", RELAY, NOTHING, "refuse", "nobody", "refused")
+    demo.row("for another group", RELAY, NOTHING, "refuse", "nobody", "refused")
     ahead = await alice.tell("raw", group=group, body=b64encode(shell(group_id, epoch + 9, bytes(80))).decode())
     demo.expect("an MLS message of an epoch to come is refused", ahead.get("code") == "epoch_ahead")
-    demo.row("of an epoch to come", RELAY, NOTHING, "refuse: epoch_ahead", "nobody", "refused")
+    demo.row("of a future epoch", RELAY, NOTHING, "refuse: epoch_ahead", "nobody", "refused")
     demo.expect("none of these reached Bob's screen", await bob.screen() == [])
 
 

@@ -3,15 +3,24 @@
 import json
 from typing import Any, Final
 
+from rich.box import HORIZONTALS
 from rich.console import Console
 from rich.table import Table
 
 COLUMNS: Final = ("message", "path", "protection", "grade, checked by", "decision", "who can read it", "state")
-RELAY: Final = "MLS through the relay"
-SMS: Final = "SMS over SMPP"
+RELAY: Final = "relay, MLS"
+SMS: Final = "SMS"
 Security = dict[str, Any]
 NOTHING: Final[Security] = {"protection": "-", "grade": "-", "verifier": "-"}
 """Where the gateway took nothing, and so says nothing."""
+LEGEND: Final = (
+    "Protection: who can read the content on that path. Grade: why the gateway believes it.",
+    "FRAMED: it has the form of MLS ciphertext. The gateway has no key and cannot look inside; the",
+    "  phones can, and the last column says what they found.",
+    "NONE: nothing was checked. CLEAR is readable anyway; UNKNOWN claims E2EE without its form.",
+    "A dash: the gateway took nothing over, so there is nothing to say of it.",
+)
+"""What a newcomer needs in order to read the table."""
 
 
 class Demo:
@@ -29,18 +38,25 @@ class Demo:
 
     def row(self, what: str, path: str, security: Security, decision: str, readers: str, state: str) -> None:
         """Adds a row: protection, grade and verifier are the gateway's own words."""
-        checked = f"{security['grade']}, {security['verifier']}"
+        checked = "-" if security is NOTHING else f"{security['grade']}, {security['verifier']}"
         cells = (what, path, str(security["protection"]), checked, decision, readers, state)
         self.rows.append(dict(zip(COLUMNS, cells, strict=True)))
 
     def table(self) -> Table:
         """All rows, numbered."""
-        shown = Table(title="Messages: who can read them, and why that is believed")
-        shown.add_column("#")
+        shown = Table(
+            title="Messages: who can read them, and why that is believed",
+            box=HORIZONTALS,
+            padding=(0, 1, 0, 0),
+        )
+        shown.add_column("#", justify="right")
         for title in COLUMNS:
-            shown.add_column(title)
+            # Nothing is cut off: a word that is too long goes on below.
+            shown.add_column(title, overflow="fold", min_width=14 if title == COLUMNS[0] else None)
         for number, row in enumerate(self.rows, 1):
-            shown.add_row(str(number), *row.values())
+            last = number == len(self.rows) or self.rows[number]["path"] != row["path"]
+            cells = (cell.replace("_", " ") for cell in row.values())
+            shown.add_row(str(number), *cells, end_section=last)
         return shown
 
     def expect(self, what: str, holds: bool) -> None:

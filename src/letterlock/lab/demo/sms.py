@@ -57,7 +57,8 @@ class SmsPart:
         self._row(what, view["security"], decision, view["state"])
 
     def _row(self, what: str, security: dict[str, Any], decision: str, state: str) -> None:
-        readers = ", ".join(security["readers"]) if "readers" in security else "nobody"
+        # What is refused was readable on its way here: it came over the API, and nothing of it was kept.
+        readers = ", ".join(security["readers"]) if "readers" in security else "this gateway; nothing kept"
         self._demo.row(what, SMS, security, decision, readers, state)
 
     async def play(self) -> None:
@@ -70,18 +71,18 @@ class SmsPart:
     async def _notices(self) -> None:
         text, key = self._text("your parcel is here"), os.urandom(8).hex()
         first = (await self._send(NOTICES, text, key, traffic="notification")).json()
-        await self._delivered("a notice", first, NOTICES, text, "deliver: policy allows notices in clear")
+        await self._delivered("notice", first, NOTICES, text, "deliver: policy lets notices go in clear")
         again = (await self._send(NOTICES, text, key, traffic="notification")).json()
         self._demo.expect("the same Idempotency-Key again is the same message", again["id"] == first["id"])
         other = await self._send(NOTICES, self._text("another body"), key, traffic="notification")
         conflict = (other.status_code, other.json()["code"])
         self._demo.expect("another body under that key is refused (A17)", conflict == (409, "idempotency_conflict"))
-        self._row("another body, same key", NOTHING, f"refuse: {conflict[1]}", "refused")
+        self._row("same key, another text", NOTHING, f"refuse: {conflict[1]}", "refused")
         screen = await self._centre.inbox(NOTICES)
         self._demo.expect("and it reached the phone once", screen.count(text) == 1)
         long = self._text("a long one, жéß €, " + "many words 😀 " * 15)
         taken = (await self._send(NOTICES, long, traffic="notification")).json()
-        await self._delivered("a long notice in Unicode", taken, NOTICES, long, "deliver: several parts")
+        await self._delivered("long notice, Unicode", taken, NOTICES, long, "deliver: several parts")
 
     async def _refusals(self) -> None:
         text = self._text("claims to be sealed")
@@ -93,19 +94,19 @@ class SmsPart:
         self._demo.expect("a conversation does not go in clear without asking", asked.status_code == 409)
         answer = await self._answer(asked.json()["challenge"]["id"], "refused")
         kept = await self._centre.inbox(ASKED)
-        self._demo.expect("answered no: nothing was sent", answer["state"] == "refused" and kept == [])
-        self._row("a conversation", NOTHING, "ask; answered: no", "refused")
+        self._demo.expect("answered no: nothing is sent", answer["state"] == "refused" and kept == [])
+        self._row("conversation, refused", NOTHING, "ask; answered: no", "not sent")
 
     async def _consented(self) -> None:
         text = self._text("meet me at noon")
         asked = await self._send(TALKS, text)
         code = (asked.status_code, asked.json()["code"])
-        self._demo.expect("the next is asked about too", code == (409, "consent_required"))
+        self._demo.expect("the next conversation is asked about too", code == (409, "consent_required"))
         answer = await self._answer(asked.json()["challenge"]["id"], "agreed")
         taken = (await self._send(TALKS, text, consent=answer["consent"])).json()
         fell = taken["security"]["fall"] == "consented"
         self._demo.expect("answered yes: it goes, and is shown as a consented step down", fell)
-        await self._delivered("a conversation, agreed", taken, TALKS, text, "ask; answered: yes (by the tenant)")
+        await self._delivered("conversation, agreed", taken, TALKS, text, "ask; answered: yes (by the tenant)")
 
     async def _held(self) -> None:
         text = self._text("later is fine")
@@ -113,9 +114,9 @@ class SmsPart:
         waits = held["state"] == "held" and await self._centre.inbox(HELD) == []
         self._demo.expect("held: it waits, and nothing leaves", waits)
         answer = await self._answer(held["challenge"]["id"], "agreed")
-        self._demo.expect("released by a yes", bool(answer.get("released")))
+        self._demo.expect("answered yes: the held one is released", bool(answer.get("released")))
         del held["security"]  # what was said while it waited; what holds of the sent one is another thing
-        await self._delivered("a held conversation", held, HELD, text, "hold; then yes")
+        await self._delivered("conversation, held", held, HELD, text, "hold; then yes")
 
 
 async def play_sms(demo: Demo, gateway: GatewayProcess, centre: CentreProcess) -> list[str]:
