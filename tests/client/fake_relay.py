@@ -198,7 +198,9 @@ class FakeRelay:
                 "versions": versions[:2],
             }
         data = self.lists[account][-1]
-        devices = [str(entry.device) for entry in parse_signed(data).content.devices if str(entry.device) != device]
+        asked = body.get("devices")
+        listed = [str(entry.device) for entry in parse_signed(data).content.devices]
+        devices = [name for name in listed if name != device and (asked is None or name in asked)]
         return {
             "account_id": account,
             "identity_key": b64(identity),

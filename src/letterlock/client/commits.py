@@ -71,10 +71,17 @@ class Commits:
             for device, package in packages.items()
             if self._state.leaf_of(account, device) not in present
         }
+        return await self._add(ref, adds)
+
+    async def add_devices(self, ref: GroupRef, account: AccountId, devices: Sequence[DeviceId]) -> int:
+        """Adds some devices of an account; returns the epoch. Raises as :meth:`add_account`."""
+        return await self._add(ref, await self._accounts.claim(account, None, devices))
+
+    async def _add(self, ref: GroupRef, packages: dict[DeviceId, bytes]) -> int:
         return await self.race(
             ref,
-            lambda group_id: self._state.engine.add(group_id, list(adds.values())),
-            adds=[str(device) for device in adds],
+            lambda group_id: self._state.engine.add(group_id, list(packages.values())),
+            adds=[str(device) for device in packages],
         )
 
     async def remove_device(self, ref: GroupRef, device: DeviceId) -> int:

@@ -23,6 +23,7 @@ from letterlock.client.enrolment import Accounts
 from letterlock.client.floors import ClearCopy, DeviceFloors, Peer
 from letterlock.client.groups import GroupRecord
 from letterlock.client.receiving import Receiving
+from letterlock.client.recovery import LossStatement, Recovery
 from letterlock.client.relay import SessionAnswer
 from letterlock.client.sending import Outgoings
 from letterlock.client.sent import MessageReceipts
@@ -60,6 +61,7 @@ class Device:
         self._outgoings: Final = Outgoings(self._state, self._session)
         self._receiving: Final = Receiving(self._state, self._session, self._accounts, self._outgoings)
         self._commits: Final = Commits(self._state, self._session, self._accounts, self._receiving)
+        self._recovery: Final = Recovery(self._state, self._accounts, self._commits)
 
     # -- who I am -------------------------------------------------------------------------------------------------
 
@@ -177,6 +179,51 @@ class Device:
             DeviceError: KEY_PACKAGES_EXHAUSTED.
         """
         return await self._accounts.claim(account, identity_key)
+
+    # -- after a loss -----------------------------------------------------------------------------------------------
+
+    async def remove_lost(self, device: DeviceId) -> LossStatement:
+        """Strikes a lost device of this account off the signed list, removes it from all groups, states what it means.
+
+        Repeat it while the statement is not complete: what is done already is not done again.
+
+        Raises:
+            DeviceError: NO_IDENTITY_KEY, NOT_THIS_DEVICE.
+            RelayError: the list could not be published; nothing was removed.
+        """
+        return await self._recovery.remove_lost(device)
+
+    async def begin_anew(self, instead_of: DeviceId, tenant_key: str) -> DeviceList:
+        """On a fresh store with the account's identity key: this device takes the place of one whose state is gone.
+
+        Afterwards publish key packages; members bring it back by :meth:`repair_group`. Nothing of the old state is
+        needed or used, floors included: without one, only end-to-end encryption is permitted.
+
+        Raises:
+            DeviceError: NO_IDENTITY_KEY.
+            GateError: UNKNOWN_DEVICE, LIST_REFUSED.
+            RelayError: refused or unreachable.
+        """
+        return await self._recovery.begin_anew(instead_of, tenant_key)
+
+    async def repair_group(self, ref: GroupRef) -> int:
+        """Brings a group in step with its accounts' signed lists: adds listed devices, removes struck ones.
+
+        Returns:
+            the epoch.
+
+        Raises:
+            GateError: a list or package was refused; DeviceError: GROUP_STOPPED, KEY_PACKAGES_EXHAUSTED, LOST_RACE.
+        """
+        return await self._recovery.repair(ref)
+
+    async def replace_group(self, ref: GroupRef) -> GroupRef:
+        """Starts over: a new group of the same accounts; the old one is closed for everybody, as far as it still goes.
+
+        Raises:
+            GateError: a list or package was refused; DeviceError: KEY_PACKAGES_EXHAUSTED, LOST_RACE.
+        """
+        return await self._recovery.replace(ref)
 
     # -- messages -------------------------------------------------------------------------------------------------
 

@@ -41,7 +41,10 @@ class Directory:
         """Goes up whenever a list is taken over."""
         self._heads: dict[AccountId, DeviceList] = {}
         self._leaves: dict[bytes, tuple[AccountId, ListedDevice]] = {}
-        self._retired = {leaf: DeviceId(owner[ID_BYTES:]) for leaf, owner in store.entries(RETIRED).items()}
+        self._retired = {
+            leaf: (AccountId(owner[:ID_BYTES]), DeviceId(owner[ID_BYTES:]))
+            for leaf, owner in store.entries(RETIRED).items()
+        }
         for name, signed in store.entries(PLACE).items():
             self._index(AccountId(name), parse_signed(signed).content)
 
@@ -93,7 +96,7 @@ class Directory:
                     raise GateError(GateReason.LIST_REFUSED, account=account)
             retired = self._dropped(account, head)
             put = ((PLACE, account.value, last.encode()), *self._floors.after_list(head))
-            kept = tuple((RETIRED, leaf, account.value + device.value) for leaf, device in retired.items())
+            kept = tuple((RETIRED, leaf, account.value + device.value) for leaf, (_, device) in retired.items())
             self._store.commit(Change(put=put + kept))
             self._retired |= retired
             self._index(account, head)
@@ -102,12 +105,20 @@ class Directory:
     def device_of(self, leaf_key: bytes) -> DeviceId | None:
         """The device that lists this leaf key, or listed it before. Not a reason to believe anything it says."""
         owner = self._leaves.get(leaf_key)
-        return owner[1].device if owner is not None else self._retired.get(leaf_key)
+        if owner is not None:
+            return owner[1].device
+        retired = self._retired.get(leaf_key)
+        return retired[1] if retired is not None else None
 
-    def _dropped(self, account: AccountId, head: DeviceList) -> dict[bytes, DeviceId]:
+    def account_of(self, leaf_key: bytes) -> AccountId | None:
+        """The account that lists this leaf key, or listed it before."""
+        owner = self._leaves.get(leaf_key) or self._retired.get(leaf_key)
+        return owner[0] if owner is not None else None
+
+    def _dropped(self, account: AccountId, head: DeviceList) -> dict[bytes, tuple[AccountId, DeviceId]]:
         still = {entry.leaf_key for entry in head.devices}
         return {
-            leaf: entry.device
+            leaf: (account, entry.device)
             for leaf, (owner, entry) in self._leaves.items()
             if owner == account and leaf not in still
         }

@@ -104,7 +104,20 @@ class Accounts:
             GateError: LIST_REFUSED.
             RelayError: refused or unreachable.
         """
-        relay = await self._session.relay()
+        return await self._learn(await self._session.relay(), account, identity_key)
+
+    async def learn_own(self, tenant_key: str) -> DeviceList:
+        """The own account's lists, for a device that no list names yet; verified against the identity key it holds.
+
+        Raises:
+            GateError: LIST_REFUSED.
+            RelayError: refused or unreachable.
+        """
+        identity = self._state.keys.identity_key()
+        public = identity.public if identity is not None else None
+        return await self._learn(self._session.with_key(tenant_key), self._state.keys.account_id, public)
+
+    async def _learn(self, relay: RelayCalls, account: AccountId, identity_key: PublicKey | None) -> DeviceList:
         directory = self._state.directory
         while True:
             since = directory.version(account)
@@ -127,15 +140,18 @@ class Accounts:
         path = f"/v1/devices/{self._state.keys.device_id}/key-packages"
         return (await relay.call("PUT", path, KeyPackagesAnswer, {"packages": packages})).available
 
-    async def claim(self, account: AccountId, identity_key: PublicKey | None) -> dict[DeviceId, bytes]:
-        """One key package for each device of an account, all checked against its signed list (A1).
+    async def claim(
+        self, account: AccountId, identity_key: PublicKey | None, devices: Sequence[DeviceId] | None = None
+    ) -> dict[DeviceId, bytes]:
+        """One key package for each device of an account, or of ``devices``, all checked against its signed list (A1).
 
         Raises:
             GateError: one thing was wrong; none is used.
             DeviceError: KEY_PACKAGES_EXHAUSTED.
         """
         relay = await self._session.relay()
-        answer = await relay.call("POST", f"/v1/accounts/{account}/key-packages/claim", ClaimAnswer, {})
+        wanted = {} if devices is None else {"devices": [str(device) for device in devices]}
+        answer = await relay.call("POST", f"/v1/accounts/{account}/key-packages/claim", ClaimAnswer, wanted)
         head = await self.learn(account, identity_key)
         shown = self._state.directory.learn(account, [answer.device_list], identity_key)
         if shown != head or answer.version != head.version:

@@ -136,6 +136,8 @@ class DeviceReason(Reason):
     """Nothing lesser is on offer: nobody proved that the secure path cannot be had."""
     SCOPE_NOT_OFFERED = "consent_scope_not_offered"
     ALIAS_TAKEN = "number_is_linked_to_another_account"
+    NOT_THIS_DEVICE = "another_device_must_do_this"
+    GROUP_REPLACED = "group_closed_for_a_new_one"
     UNKNOWN_MESSAGE = "message_not_sent_from_here"
     NO_RESEND = "resend_would_be_wrong"
     """A recipient told an outcome (RCC.16, 7 to 12): everything that can be done was done."""

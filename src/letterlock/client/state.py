@@ -162,6 +162,10 @@ class DeviceState:
         self.persist(put=((GROUPS, record.ref, msgspec.msgpack.encode(record)),))
         self.groups[record.ref] = record
 
+    def close_group(self, ref: GroupRef, why: str) -> None:
+        """Nothing more is taken or sent in this group."""
+        self.remember(msgspec.structs.replace(self.group(ref), stopped=why))
+
     def roll_back(self) -> None:
         """Memory becomes what is durable."""
         self.engine.close()
