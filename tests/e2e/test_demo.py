@@ -25,7 +25,7 @@ async def test_once_ends_by_itself_and_tells_programs_what_it_saw() -> None:
     assert len(told["checks"]) >= 38
     assert all(check["held"] for check in told["checks"])
     words = {(row["protection"], row["grade, checked by"], row["state"].split(" ")[0]) for row in told["messages"]}
-    assert ("E2EE", "FRAMED, gateway", "delivered,") in words
+    assert ("E2EE", "TRACKED, gateway", "delivered,") in words
     assert ("UNKNOWN", "NONE, nobody", "quarantined") in words
     assert ("CLEAR", "NONE, nobody", "delivered") in words
     # No server surface says more than it can know.

@@ -24,7 +24,7 @@ from letterlock.lab.scenarios.maker import shell
 
 __all__ = ["letterlock_gateway", "letterlock_phone", "letterlock_smsc"]
 
-FRAMED = {"protection": "E2EE", "grade": "FRAMED", "verifier": "gateway"}
+TRACKED = {"protection": "E2EE", "grade": "TRACKED", "verifier": "gateway"}
 ATTESTED = {"protection": "E2EE", "grade": "ATTESTED", "verifier": "device"}
 
 
@@ -76,15 +76,15 @@ async def test_the_same_words_on_every_surface(
     await bob.shown(1, "joined")
     await alice.tell("say", group=group, text="canary shown")
     (shown,) = await bob.shown(1)
-    assert shown["server_says"] == FRAMED
+    assert shown["server_says"] == TRACKED
     assert {name: shown[name] for name in ATTESTED} == ATTESTED
-    # Plaintext in a shell with the right group and epoch: framed, as far as any server can tell.
+    # Plaintext in a shell with the right group and epoch, from a leaf of it: all that any server can tell is the group.
     body = shell(bytes.fromhex(made["group_id"]), epoch, b"canary in a shell" + bytes(40))
     answer = await alice.tell("raw", group=group, body=b64encode(body).decode())
     assert answer["status"] == "accepted"
-    assert {name: answer["security"][name] for name in FRAMED} == FRAMED
+    assert {name: answer["security"][name] for name in TRACKED} == TRACKED
     (refused,) = await bob.shown(1, "not shown")
-    assert (refused["id"], refused["server_says"]) == (answer["message_id"], FRAMED)
+    assert (refused["id"], refused["server_says"]) == (answer["message_id"], TRACKED)
     assert not {"text", "grade", "protection"} & set(refused)
     # What is no MLS message at all is quarantined, and reaches nobody.
     answer = await alice.tell("raw", group=group, body=b64encode(b"canary, readable").decode())

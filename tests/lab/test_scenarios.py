@@ -92,7 +92,7 @@ def _the_ledger_counts_what_the_laboratory_knows(outcome: Outcome, before: Count
 
 def test_a_matrix_finds_what_is_too_high_and_what_is_missed() -> None:
     matrix = Matrix("a surface", at_server)
-    matrix.add(Truth.GENUINE, Shown.FRAMED)
+    matrix.add(Truth.GENUINE, Shown.TRACKED)
     assert matrix.holds
     matrix.add(Truth.RANDOM, Shown.FRAMED)
     assert (matrix.too_high, matrix.holds) == (1, False)
@@ -116,7 +116,7 @@ def test_a_matrix_finds_what_is_too_high_and_what_is_missed() -> None:
 def test_the_shares_are_of_a_hundred_and_name_every_truth() -> None:
     assert sum(SHARES.values()) == 100
     assert set(SHARES) == set(Truth)
-    assert {at_server(truth) for truth in Truth} == set(Shown) - {Shown.SERVERS_READ, Shown.ATTESTED}
+    assert {at_server(truth) for truth in Truth} == set(Shown) - {Shown.SERVERS_READ, Shown.FRAMED, Shown.ATTESTED}
     assert all(at_device(truth) <= at_server(truth) for truth in Truth if truth is not Truth.GENUINE)
     sent = {Truth.SMS_NOTICE, Truth.SMS_AGREED, Truth.SMS_RELEASED}
     assert {truth for truth in Truth if at_device(truth) is Shown.CLEAR} == sent

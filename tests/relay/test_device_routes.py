@@ -201,6 +201,36 @@ async def test_the_whole_way_of_two_devices(tmp_path: Path) -> None:
         assert (await http("GET", group, bob))[0] == 401
 
 
+async def test_how_far_a_group_is_followed_is_told_and_asked_for(tmp_path: Path) -> None:
+    pytest.importorskip("rine_mls")
+    from tests.relay.test_relay_with_engine import EnginePhone
+
+    async with serving(tmp_path) as (_, http):
+        ann, bob = EnginePhone("a1"), Phone("b1")
+        try:
+            await enrol(http, "ann", ann)
+            await enrol(http, "bob", bob)
+            await http.log_in(ann)
+            await http.log_in(bob)
+            epoch = ann.engine.create(GROUP)
+            _, made = await http("POST", "/v1/groups", ann, {"group_id": b64(GROUP), "epoch": epoch})
+            group = f"/v1/groups/{made['group']}"
+            _, state = await http("GET", group, ann)
+            assert state["tracking"] == {"standing": "not_followed", "epoch": 0, "gaps": 0}
+            info = bytes(ann.engine._group(GROUP).group_info())
+            status, problem = await http("POST", f"{group}/anchor", bob, {"group_info": b64(info)})
+            assert (status, problem["code"]) == (403, "not_a_member")
+            for broken in (b"", info[:-1] + bytes([info[-1] ^ 1])):
+                status, problem = await http("POST", f"{group}/anchor", ann, {"group_info": b64(broken)})
+                assert (status, problem["code"]) == (422, "bad_group_info")
+            followed = {"standing": "followed", "epoch": epoch, "gaps": 0}
+            assert await http("POST", f"{group}/anchor", ann, {"group_info": b64(info)}) == (200, followed)
+            _, state = await http("GET", group, ann)
+            assert state["tracking"] == followed
+        finally:
+            ann.engine.close()
+
+
 @pytest.mark.attack("A17", "A18")
 async def test_refusals_have_their_status_and_code(tmp_path: Path) -> None:
     async with serving(tmp_path) as (_, http):

@@ -191,7 +191,7 @@ async def test_a_caller_that_hangs_up_still_changes_memory(tmp_path: Path) -> No
         await phone.log_in(world)
         committer, ended = Signalling(world.committer), asyncio.Event()
         world.directory.on_device_ended(lambda mailbox: ended.set())
-        accounts = Accounts(committer, world.reads, world.directory, ENVIRONMENT, os.urandom)
+        accounts = Accounts(committer, world.reads, world.directory, world.group_directory, ENVIRONMENT, os.urandom)
         data = person.signed(person.next_list([]))
         task = asyncio.ensure_future(accounts.publish(1, TENANTS[1], person.account, data))
         await committer.queued.wait()

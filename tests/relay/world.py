@@ -106,7 +106,9 @@ class World:
         self.ended: list[int] = []
         self.directory.on_device_ended(self.ended.append)
         self.nonces = NonceBook(clock, os.urandom)
-        self.accounts = Accounts(self.committer, self.reads, self.directory, ENVIRONMENT, os.urandom)
+        self.accounts = Accounts(
+            self.committer, self.reads, self.directory, self.group_directory, ENVIRONMENT, os.urandom
+        )
         self.sessions = Sessions(
             self.committer, self.reads, self.directory, self.nonces, clock, ENVIRONMENT, AUDIENCE, os.urandom
         )

@@ -43,7 +43,7 @@ async def open_relay(
     suites: frozenset[CipherSuite],
 ) -> RelayParts:
     """Makes it; live sessions are loaded before the first request."""
-    accounts = Accounts(committer, reads, sessions, environment, os.urandom)
+    accounts = Accounts(committer, reads, sessions, groups, environment, os.urandom)
     nonces = NonceBook(clock, os.urandom)
     logins = Sessions(committer, reads, sessions, nonces, clock, environment, AUDIENCE, os.urandom)
     await logins.load()

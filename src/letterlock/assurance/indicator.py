@@ -38,7 +38,10 @@ _I = Indicator
 _TEXT: Final[dict[Indicator, str]] = {
     _I.E2EE_VERIFIED: "End-to-end encrypted, verified on this device.",
     _I.E2EE_RECEIPT_CHECKED: "End-to-end encrypted, receipt checked by this server.",
-    _I.E2EE_GROUP_CHECKED: "End-to-end encrypted, group checked by this server.",
+    _I.E2EE_GROUP_CHECKED: (
+        "Sealed in the form of end-to-end encryption; group checked by this server."
+        " Its content was not checked, for only devices can."
+    ),
     _I.E2EE_FRAMED: "Sealed in the form of end-to-end encryption. Its content was not checked, for only devices can.",
     _I.E2EE_CLAIMED: "Said to be end-to-end encrypted. Nobody has checked it.",
     _I.ESCROWED: "End-to-end encrypted, with a sealed copy that several named people together can open.",

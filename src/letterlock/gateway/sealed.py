@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 from msgspec import Struct
 
 from letterlock.assurance import evidence
-from letterlock.assurance.assess import Assessment, Path
+from letterlock.assurance.assess import Assessment, Path, assess
 from letterlock.assurance.framing import Binding, letterlock_framing
 from letterlock.custody.sealing import NoncePool, StorageKey, seal_sealed
 from letterlock.gateway.codes import ACTIONS, FALLS, INDICATORS
@@ -22,7 +22,7 @@ from letterlock.model.capability import Channel
 from letterlock.model.clock import Clock
 from letterlock.model.ids import MessageId, TenantId
 from letterlock.model.message import MessageState
-from letterlock.model.protection import Protection
+from letterlock.model.protection import Protection, Verifier
 from letterlock.policy.decision import Action, Decision
 from letterlock.policy.facts import Body, Claim, Face, Facts, Framing, OnDowngrade, Submission, Traffic, Ways
 from letterlock.policy.proof import ProvenPolicy
@@ -98,6 +98,7 @@ class Sender(Struct, frozen=True, gc=False):
 class _Prepared(Struct, frozen=True, gc=False):
     framed: Decision
     framed_shown: Shown
+    tracked_shown: Shown
     unframed: Decision
     unframed_shown: Shown
 
@@ -130,6 +131,10 @@ class Outcome(Struct, frozen=True, gc=False):
     shown: Shown | None
     fanout: int
 
+
+_TRACKED: Final = evidence.TrackedGroup(b"", 0, Verifier.GATEWAY)
+_TRACKED_SUBJECT: Final = evidence.Subject(MessageId(bytes(16)), b"", 0)
+"""The class of tracked messages. Which ones are in it, :meth:`GroupHead.tracks` says: group, epoch and leaf."""
 
 _APPLICATION: Final = int(ItemKind.APPLICATION)
 _ACCEPTED_STATE: Final = int(MessageState.ACCEPTED)
@@ -351,7 +356,7 @@ class SealedAcceptor:
             sealed=seal_sealed(key, sender.tenant_id, message_id, body, self._nonces),
             generation=key.generation,
             size_bucket=size_bucket(len(body)),
-            shown=prepared.framed_shown,
+            shown=prepared.tracked_shown if group.tracks(sealed.epoch, sender.mailbox, now) else prepared.framed_shown,
             state=_ACCEPTED_STATE,
             relied=relied,
             now_ms=now,
@@ -393,15 +398,27 @@ class SealedAcceptor:
             self._prepared_for = self._policy.version
         found = self._prepared.get(tenant)
         if found is None:
-            framed = self._decide(tenant, evidence.Framing.LETTERLOCK, evidence.Form.SEALED)
+            framed, shown = self._decide(tenant, evidence.Framing.LETTERLOCK, evidence.Form.SEALED)
+            tracked, raised = self._decide(tenant, evidence.Framing.LETTERLOCK, evidence.Form.SEALED, _TRACKED)
+            # More evidence is shown; it is no reason to deliver what framing alone would not.
+            same = (tracked.action, tracked.retention_ms) == (framed.action, framed.retention_ms)
             unframed = self._decide(tenant, evidence.Framing.ABSENT, evidence.Form.UNPARSED)
-            found = self._prepared[tenant] = _Prepared(*framed, *unframed)
+            found = self._prepared[tenant] = _Prepared(framed, shown, raised if same else shown, *unframed)
         return found
 
-    def _decide(self, tenant: int, framing: evidence.Framing, form: evidence.Form) -> tuple[Decision, Shown]:
-        assessment = self._path.look_up(
+    def _decide(
+        self,
+        tenant: int,
+        framing: evidence.Framing,
+        form: evidence.Form,
+        tracked: evidence.TrackedGroup | None = None,
+    ) -> tuple[Decision, Shown]:
+        assessment = assess(
             evidence.Envelope(form, evidence.Claim.E2EE, framing),
             evidence.Session(evidence.Source.LISTED_DEVICE, evidence.Standing.AUTHORISED),
+            self._path,
+            tracked=tracked,
+            subject=None if tracked is None else _TRACKED_SUBJECT,
         )
         parsed = form is evidence.Form.SEALED
         decision = self._policy.of(tenant).decide(

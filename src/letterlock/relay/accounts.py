@@ -14,7 +14,7 @@ from letterlock.assurance.device_list import (
     verify_next,
 )
 from letterlock.model.ids import ID_BYTES, AccountId, TenantId
-from letterlock.relay.directory import SessionDirectory
+from letterlock.relay.directory import GroupDirectory, SessionDirectory
 from letterlock.relay.errors import RelayError
 from letterlock.relay.limits import LISTS_PER_ANSWER
 from letterlock.relay.ports import Committer, Entropy, Reads, settle
@@ -55,16 +55,24 @@ class Accounts:
         committer: the writer.
         reads: the store's queries.
         sessions: ends the sessions of removed devices at once.
+        groups: learns which groups hold a leaf that no list names any more.
         environment: the installation's name, as it stands in signatures.
         entropy: for ids and salts.
     """
 
     def __init__(
-        self, committer: Committer, reads: Reads, sessions: SessionDirectory, environment: str, entropy: Entropy
+        self,
+        committer: Committer,
+        reads: Reads,
+        sessions: SessionDirectory,
+        groups: GroupDirectory,
+        environment: str,
+        entropy: Entropy,
     ) -> None:
         self._committer = committer
         self._reads = reads
         self._sessions = sessions
+        self._groups = groups
         self._environment = environment
         self._entropy = entropy
 
@@ -120,6 +128,7 @@ class Accounts:
         self._sessions.revoked_at(published.session_version)
         for mailbox in published.ended:
             self._sessions.end_device(mailbox)
+        self._groups.lower(published.lowered)
 
     def _verified(
         self, signed: SignedDeviceList, row: AccountRow, account: AccountId, tenant_id: TenantId

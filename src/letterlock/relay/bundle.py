@@ -79,7 +79,7 @@ def check(bundle: Bundle, group_id: bytes, suites: Collection[int]) -> bool:
             raise RelayError(RelayReason.BAD_WELCOME) from None
         _allowed(suite, suites)
     if bundle.group_info is not None:
-        _allowed(_group_info(bundle.group_info, bundle), suites)
+        check_group_info(bundle.group_info, bundle.group_id, bundle.base_epoch + 1, suites)
     named = [device for welcome in bundle.welcomes for device in welcome.recipients]
     both = [*bundle.adds, *bundle.removes]
     if len(set(both)) != len(both) or len(set(named)) != len(named) or set(named) != set(bundle.adds):
@@ -125,12 +125,16 @@ def _commit(bundle: Bundle, suites: Collection[int]) -> tuple[int, int] | None:
     return kinds.count(Add), kinds.count(Remove)
 
 
-def _group_info(data: bytes, bundle: Bundle) -> int:
-    """The suite of a GroupInfo that is of this group after this commit."""
+def check_group_info(data: bytes, group_id: bytes, epoch: int, suites: Collection[int]) -> None:
+    """A GroupInfo is of this group, epoch and a listed suite. What it says is not looked at.
+
+    Raises:
+        RelayError: BAD_GROUP_INFO, SUITE_NOT_ALLOWED.
+    """
     try:
         info = parse_group_info(data, limit=MAX_GROUP_INFO)
     except FramingError:
         raise RelayError(RelayReason.BAD_GROUP_INFO) from None
-    if info.group_id != bundle.group_id or info.epoch != bundle.base_epoch + 1:
+    if info.group_id != group_id or info.epoch != epoch:
         raise RelayError(RelayReason.BAD_GROUP_INFO)
-    return info.suite
+    _allowed(info.suite, suites)

@@ -1,12 +1,14 @@
 """What is looked up for every request: live sessions and known groups. In memory, and kept right by outcomes."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from letterlock.model.clock import Clock
+from letterlock.relay.limits import PAST_EPOCHS
 from letterlock.relay.ports import Reads
-from letterlock.storage.relay_rows import GroupRow, SessionRow
+from letterlock.storage.relay_commands import GroupStanding
+from letterlock.storage.relay_rows import GroupRow, SessionRow, Tracking
 
 KNOWN_GROUPS: Final = 100_000
 """Groups in memory: some 30 MB."""
@@ -101,13 +103,26 @@ class SessionDirectory:
 
 @dataclass(frozen=True, slots=True)
 class GroupHead:
-    """What routing knows of a group: its number in the store, its MLS id, and the newest epoch seen here."""
+    """What routing knows of a group: its number in the store, its MLS id, and the newest epoch seen here.
+
+    Attributes:
+        tracked: by epoch, the mailboxes of the devices whose leaves were in the followed tree: the head's, and those
+            of the few epochs before it whose messages are still taken. Empty for a group that is not followed.
+        tracked_until_ms: until when all leaves of the head hold.
+    """
 
     number: int
     ref: bytes
     group_id: bytes
     tenant: int
     epoch: int
+    tracked: Mapping[int, frozenset[int]] = field(default_factory=dict[int, frozenset[int]])
+    tracked_until_ms: int = 0
+
+    def tracks(self, epoch: int, mailbox: int, now_ms: int) -> bool:
+        """Whether a device's leaf was in the followed tree at an epoch: one look-up a message."""
+        mailboxes = self.tracked.get(epoch)
+        return mailboxes is not None and mailbox in mailboxes and now_ms <= self.tracked_until_ms
 
 
 class GroupDirectory:
@@ -116,6 +131,7 @@ class GroupDirectory:
     def __init__(self, reads: Reads) -> None:
         self._reads = reads
         self._heads: dict[tuple[int, bytes], GroupHead] = {}
+        self._names: dict[int, tuple[int, bytes]] = {}
 
     def known(self, tenant: int, ref: bytes) -> GroupHead | None:
         """A group that is in memory."""
@@ -138,16 +154,43 @@ class GroupDirectory:
         known = self._heads.get((row.tenant, row.ref))
         if known is not None and known.epoch >= row.epoch:
             return known
-        return self._put(GroupHead(row.number, row.ref, row.group_id, row.tenant, row.epoch))
+        tracked, until = _epochs(row.tracking, row.epoch, {})
+        return self._put(GroupHead(row.number, row.ref, row.group_id, row.tenant, row.epoch, tracked, until))
 
-    def advance(self, head: GroupHead, epoch: int) -> None:
-        """A commit has been applied."""
+    def advance(self, head: GroupHead, epoch: int, tracking: Tracking | None = None) -> None:
+        """A commit has been applied; ``tracking`` is what it made of the group's public state."""
         known = self._heads.get((head.tenant, head.ref), head)
         if known.epoch < epoch:
-            self._put(GroupHead(head.number, head.ref, head.group_id, head.tenant, epoch))
+            tracked, until = _epochs(tracking, epoch, known.tracked)
+            self._put(replace(known, epoch=epoch, tracked=tracked, tracked_until_ms=until))
+
+    def track(self, head: GroupHead, tracking: Tracking | None) -> None:
+        """A group has a new anchor at its head."""
+        known = self._heads.get((head.tenant, head.ref), head)
+        tracked, until = _epochs(tracking, known.epoch, {})
+        self._put(replace(known, tracked=tracked, tracked_until_ms=until))
+
+    def lower(self, numbers: Iterable[int]) -> None:
+        """These groups hold a leaf that no list names any more."""
+        for number in numbers:
+            head = self._heads.get(self._names.get(number, (0, b"")))
+            if head is not None:
+                self._put(replace(head, tracked={}, tracked_until_ms=0))
 
     def _put(self, head: GroupHead) -> GroupHead:
-        if len(self._heads) >= KNOWN_GROUPS:
-            self._heads.pop(next(iter(self._heads)))
-        self._heads[head.tenant, head.ref] = head
+        name = (head.tenant, head.ref)
+        if len(self._heads) >= KNOWN_GROUPS and name not in self._heads:
+            del self._names[self._heads.pop(next(iter(self._heads))).number]
+        self._heads[name] = head
+        self._names[head.number] = name
         return head
+
+
+def _epochs(
+    tracking: Tracking | None, epoch: int, before: Mapping[int, frozenset[int]]
+) -> tuple[dict[int, frozenset[int]], int]:
+    """What is tracked at the head, and of the epochs before it as long as the group is followed without a break."""
+    if tracking is None or tracking.standing is not GroupStanding.FOLLOWED or tracking.epoch != epoch:
+        return {}, 0
+    kept = {at: mailboxes for at, mailboxes in before.items() if epoch - PAST_EPOCHS <= at < epoch}
+    return {**kept, epoch: tracking.mailboxes}, tracking.until_ms

@@ -1,6 +1,8 @@
 """Groups: created, committed to in order, looked at. The relay compares epochs and keeps the log; it holds no key."""
 
+import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from typing import Final
 
@@ -8,33 +10,49 @@ from letterlock.custody.sealing import StorageKey, seal_sealed, unseal_sealed
 from letterlock.model.clock import Clock
 from letterlock.model.ids import ID_BYTES, GroupRef, MessageId, TenantId
 from letterlock.relay.accounts import SALT_BYTES
-from letterlock.relay.bundle import Bundle, check
+from letterlock.relay.bundle import Bundle, check, check_group_info
 from letterlock.relay.directory import GroupDirectory, GroupHead
 from letterlock.relay.errors import RelayError, WrongEpochError
 from letterlock.relay.limits import COMMITS_PER_ANSWER, MAILBOX_TTL_MS
 from letterlock.relay.ports import Committer, Delivery, Entropy, HandshakePolicy, Reads, SealingKeys, settle
+from letterlock.relay.tracking import Followed, Seen, anchor_again, follow
 from letterlock.storage.errors import CommitReason, CommitRefused, StorageError, StorageReason
 from letterlock.storage.relay_commands import (
+    AnchorGroup,
     CommitGroup,
     CreateGroup,
+    GroupAnchored,
     GroupCommitted,
     GroupCreated,
+    GroupStanding,
     NewWelcome,
     NoteFinding,
+    PublicState,
     RelayReason,
     SealedHandshake,
 )
-from letterlock.storage.relay_rows import CommitRow, GroupRow, MemberRow
+from letterlock.storage.relay_rows import CommitRow, GroupRow, MemberRow, Tracking
 from letterlock.wire.mls import CipherSuite
+from letterlock.wire.mls.group import FollowError
 from letterlock.wire.tlog.words import FindingCode, Severity
 
 FIRST_EPOCHS: Final = (0, 1)
 """Where a group may start: some engines commit once at creation."""
 MAX_STALE: Final = 3
 """How often a decision is made again when what it relied on has changed; then 503."""
+LARGE_STATE: Final = 32 * 1024
+"""Bytes of public state, some hundred members, from which on a commit is followed beside the event loop: below it
+takes a few milliseconds, above it the other devices would notice."""
 _LOG: Final = b"letterlock group log v1\0"
 _SIZES: Final = (256, 512, 1_024, 2_048, 4_096, 16_384, 65_536)
 """Upper bounds of size buckets, as for messages."""
+
+
+_SEVERITIES: Final = {
+    FindingCode.GROUP_UNREADABLE: Severity.NOTICE,
+    FindingCode.GROUP_REANCHORED: Severity.NOTICE,
+    FindingCode.GROUP_FORKED: Severity.CRITICAL,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +81,13 @@ def first_chain(group_id: bytes, epoch: int) -> bytes:
 def next_chain(chain: bytes, epoch: int, commit: bytes) -> bytes:
     """The head after a commit on ``epoch``."""
     return sha256(chain + epoch.to_bytes(8, "big") + sha256(commit).digest()).digest()
+
+
+def _tracking(public: PublicState | None, leaves: frozenset[int]) -> Tracking | None:
+    if public is None:
+        return None
+    mailboxes = leaves if public.standing is GroupStanding.FOLLOWED else frozenset[int]()
+    return Tracking(public.epoch, public.standing, public.until_ms, public.gaps, mailboxes)
 
 
 class Groups:
@@ -148,7 +173,8 @@ class Groups:
         head = self._directory.learn(group)
         for _ in range(MAX_STALE):
             try:
-                return await self._apply(caller, head, bundle, private, digest)
+                followed, leaves = await self._follow(caller, head, bundle, private)
+                return await self._apply(caller, head, bundle, private, digest, followed, leaves)
             except CommitRefused as refusal:
                 if refusal.reason is not CommitReason.STALE_DECISION:
                     raise
@@ -160,8 +186,32 @@ class Groups:
                 raise WrongEpochError(current, missing) from None
         raise StorageError(StorageReason.OVERLOADED)
 
+    async def _follow(
+        self, caller: Caller, head: GroupHead, bundle: Bundle, private: bool
+    ) -> tuple[Followed, frozenset[int]]:
+        """The public state after the commit, and the mailboxes whose leaves are in it."""
+        adds, removes = ([one.value for one in devices] for devices in (bundle.adds, bundle.removes))
+        held, rows = await self._reads.before_following(caller.tenant, head.number, adds, removes)
+        if held is not None and held.standing is not GroupStanding.LOST and held.epoch != bundle.base_epoch:
+            # The writer refuses the commit by its epoch; or the state was not kept with it, and is lost there.
+            return Followed(None, None), frozenset()
+        leaves = {row.mailbox: row.leaf_key for row in rows}
+        seen = Seen(bundle.base_epoch, bundle.commit, private, bundle.group_info, leaves, caller.mailbox)
+        work = partial(follow, held, seen, self._clock.now_ms() // 1_000)
+        size = 0 if held is None else len(held.state)
+        if max(size, len(bundle.group_info or b"")) < LARGE_STATE:
+            return work(), frozenset(leaves)
+        return await asyncio.get_running_loop().run_in_executor(None, work), frozenset(leaves)
+
     async def _apply(
-        self, caller: Caller, head: GroupHead, bundle: Bundle, private: bool, digest: bytes
+        self,
+        caller: Caller,
+        head: GroupHead,
+        bundle: Bundle,
+        private: bool,
+        digest: bytes,
+        followed: Followed,
+        leaves: frozenset[int],
     ) -> GroupCommitted:
         now = self._clock.now_ms()
         key = self._keys.current(now)
@@ -187,14 +237,52 @@ class Groups:
             shown=shown,
             relied=relied,
             expires_ms=now + MAILBOX_TTL_MS,
+            public=followed.public,
+            finding=self._finding(caller, followed.finding),
         )
+        tracking = _tracking(followed.public, leaves)
 
-        def follow(outcome: GroupCommitted) -> None:
-            self._directory.advance(head, outcome.epoch)
+        def then(outcome: GroupCommitted) -> None:
+            self._directory.advance(head, outcome.epoch, tracking)
             self._delivery.notify(outcome.deliveries)
 
         size = len(bundle.commit) + sum(len(one.body) for one in bundle.welcomes)
-        return await settle(self._committer, command, GroupCommitted, follow, tenant=caller.tenant, size=size)
+        size += 0 if followed.public is None else len(followed.public.state)
+        return await settle(self._committer, command, GroupCommitted, then, tenant=caller.tenant, size=size)
+
+    async def anchor(self, caller: Caller, ref: GroupRef, group_info: bytes) -> GroupRow:
+        """Follows a group from a GroupInfo of its head: for the first time, or after a gap that stays on record.
+
+        Returns:
+            the group as it stands then.
+
+        Raises:
+            RelayError: NOT_FOUND, NOT_A_MEMBER, BAD_GROUP_INFO, SUITE_NOT_ALLOWED, SESSION_ENDED.
+        """
+        group = await self._for_member(caller, ref)
+        check_group_info(group_info, group.group_id, group.epoch, self._suites)
+        held, rows = await self._reads.before_following(caller.tenant, group.number, (), ())
+        leaves = {row.mailbox: row.leaf_key for row in rows}
+        try:
+            public, found = anchor_again(held, group_info, leaves, self._clock.now_ms() // 1_000)
+        except FollowError:
+            raise RelayError(RelayReason.BAD_GROUP_INFO) from None
+        finding = self._finding(caller, found)
+        command = AnchorGroup(caller.tenant, caller.mailbox, group.number, group.epoch, public, finding)
+        head = self._directory.learn(group)
+        tracking = _tracking(public, frozenset(leaves))
+
+        def then(_: GroupAnchored) -> None:
+            self._directory.track(head, tracking)
+
+        await settle(self._committer, command, GroupAnchored, then, tenant=caller.tenant, size=len(public.state))
+        return await self._for_member(caller, ref)
+
+    def _finding(self, caller: Caller, code: FindingCode | None) -> NoteFinding | None:
+        if code is None:
+            return None
+        severity = _SEVERITIES.get(code, Severity.WARNING)
+        return NoteFinding(code, severity, caller.account, self._entropy(SALT_BYTES))
 
     def _sealed(self, caller: Caller, key: StorageKey, body: bytes) -> SealedHandshake:
         message = MessageId(self._entropy(ID_BYTES))

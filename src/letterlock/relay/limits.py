@@ -14,6 +14,7 @@ NONCE_LIFETIME_MS: Final = 60_000
 NONCES_PER_DEVICE: Final = 8
 MAX_NONCES: Final = 65_536
 """Open nonces in all: some 20 MB, and far more logins than a minute has."""
+PAST_EPOCHS: Final = 4
 SESSION_LIFETIME_MS: Final = 600_000
 MAILBOX_ITEMS: Final = 100_000
 MAILBOX_BYTES: Final = 256 << 20

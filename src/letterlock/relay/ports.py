@@ -8,6 +8,7 @@ from letterlock.custody.sealing import StorageKey
 from letterlock.relay.errors import of_writer
 from letterlock.storage.commands import Relied, Shown
 from letterlock.storage.errors import CommitRefused
+from letterlock.storage.relay_commands import PublicState
 from letterlock.storage.relay_rows import (
     AccountRow,
     CommitRow,
@@ -15,6 +16,7 @@ from letterlock.storage.relay_rows import (
     FullMailbox,
     GroupRow,
     ItemRow,
+    LeafRow,
     ListVersion,
     LoginCandidate,
     MailboxRow,
@@ -99,6 +101,12 @@ class Reads(Protocol):
         self, tenant: int, ref: bytes, mailbox: int, idempotency_key: bytes
     ) -> tuple[GroupRow | None, bool, EarlierCommit | None]:
         """What decides before a commit is looked at: the group, membership, and an earlier request."""
+        ...
+
+    async def before_following(
+        self, tenant: int, group: int, adds: Sequence[bytes], removes: Sequence[bytes]
+    ) -> tuple[PublicState | None, tuple[LeafRow, ...]]:
+        """A group's stored public state, and the listed leaf keys of its members as a commit would leave them."""
         ...
 
     async def missing_commits(self, mailbox: int, group: int, base_epoch: int) -> tuple[int, ...]:

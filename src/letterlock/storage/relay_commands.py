@@ -3,7 +3,7 @@
 Bodies are sealed before they come here. Numbers of tenants, mailboxes and groups are the store's own.
 """
 
-from enum import unique
+from enum import IntEnum, unique
 from typing import Final
 
 from msgspec import Struct
@@ -107,6 +107,7 @@ class ListPublished(Struct, frozen=True):
         removed: mailboxes of devices that are gone.
         ended: mailboxes whose sessions ended: the removed, and those with a new session key.
         session_version: the revocation version after this.
+        lowered: groups whose leaves are not all listed any more.
     """
 
     version: int
@@ -116,6 +117,7 @@ class ListPublished(Struct, frozen=True):
     removed: tuple[int, ...]
     ended: tuple[int, ...]
     session_version: int
+    lowered: tuple[int, ...] = ()
 
 
 class LogIn(Struct, frozen=True):
@@ -228,6 +230,45 @@ class Claimed(Struct, frozen=True):
     exhausted: tuple[bytes, ...]
 
 
+class NoteFinding(Struct, frozen=True):
+    """Something was noticed; ``account`` is committed to with ``salt``."""
+
+    code: FindingCode
+    severity: Severity
+    account: bytes
+    salt: bytes
+
+
+@unique
+class GroupStanding(IntEnum):
+    """How far a group's public state is followed. The values are stored."""
+
+    FOLLOWED = 0
+    """To its head, and its leaves are the listed devices of its members."""
+    LOWERED = 1
+    """To its head, and something about its members is not as it should be. A later commit may mend it."""
+    LOST = 2
+    """Not to its head: only a new anchor helps."""
+
+
+class PublicState(Struct, frozen=True):
+    """A group's public state, packed.
+
+    Attributes:
+        epoch: that ``state`` is of.
+        standing: see :class:`GroupStanding`.
+        until_ms: until when all its leaves hold.
+        gaps: how many stretches were not followed.
+        state: docs/protocol/tracking.md, section 4.
+    """
+
+    epoch: int
+    standing: GroupStanding
+    until_ms: int
+    gaps: int
+    state: bytes
+
+
 class CreateGroup(Struct, frozen=True):
     """A group with its creator alone. ``chain`` is the head of its empty log."""
 
@@ -270,6 +311,8 @@ class CommitGroup(Struct, frozen=True):
         commit_hash: SHA-256 of the commit, for the chain.
         private: the commit is a PrivateMessage, so nobody outside can follow the group from here.
         generation: of the storage key that sealed all bodies.
+        public: what the commit made of the group's public state; None where it was not followed.
+        finding: what was noticed about the commit.
     """
 
     tenant: int
@@ -289,6 +332,28 @@ class CommitGroup(Struct, frozen=True):
     shown: Shown
     relied: Relied
     expires_ms: int
+    public: PublicState | None = None
+    finding: NoteFinding | None = None
+
+
+class AnchorGroup(Struct, frozen=True):
+    """A group's public state is taken from a GroupInfo of its head, and what there was before is replaced.
+
+    Attributes:
+        epoch: the head that it is of; another one is refused.
+        finding: that a gap lies before it.
+    """
+
+    tenant: int
+    caller: int
+    group: int
+    epoch: int
+    public: PublicState
+    finding: NoteFinding | None
+
+
+class GroupAnchored(Struct, frozen=True):
+    """It is in force."""
 
 
 class GroupCommitted(Struct, frozen=True):
@@ -332,15 +397,6 @@ class MailboxLost(Struct, frozen=True):
     """How many items were dropped."""
 
     dropped: int
-
-
-class NoteFinding(Struct, frozen=True):
-    """Something was noticed; ``account`` is committed to with ``salt``."""
-
-    code: FindingCode
-    severity: Severity
-    account: bytes
-    salt: bytes
 
 
 class PurgeRelay(Struct, frozen=True):

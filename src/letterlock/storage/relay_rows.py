@@ -2,6 +2,8 @@
 
 from msgspec import Struct
 
+from letterlock.storage.relay_commands import GroupStanding
+
 
 class AccountRow(Struct, frozen=True):
     """An account and the head of its list; version 0 and empty bytes before the first list."""
@@ -43,6 +45,31 @@ class SessionRow(Struct, frozen=True):
     """The highest that the device had stated when the row was read."""
 
 
+class Tracking(Struct, frozen=True):
+    """How far a group's public state is followed, without the state.
+
+    Attributes:
+        epoch: that it was followed to.
+        standing: see :class:`GroupStanding`.
+        until_ms: until when all leaves hold.
+        gaps: how many stretches were not followed.
+        mailboxes: of the devices whose leaves are in it; empty unless it is followed.
+    """
+
+    epoch: int
+    standing: GroupStanding
+    until_ms: int
+    gaps: int
+    mailboxes: frozenset[int]
+
+
+class LeafRow(Struct, frozen=True):
+    """A device that is a member, and its listed leaf key."""
+
+    mailbox: int
+    leaf_key: bytes
+
+
 class GroupRow(Struct, frozen=True):
     """A group's head."""
 
@@ -54,6 +81,7 @@ class GroupRow(Struct, frozen=True):
     chain: bytes
     first_epoch: int
     private_handshakes: bool
+    tracking: Tracking | None = None
 
 
 class MemberRow(Struct, frozen=True):

@@ -18,7 +18,7 @@ CAPABILITIES: Final[tuple[CapabilityRow, ...]] = (
         channel=Channel.RELAY,
         title="MLS clients through the blind relay",
         ceiling=Protection.E2EE,
-        evidence=EvidenceGrade.FRAMED,
+        evidence=EvidenceGrade.TRACKED,
         readers=(),
         features=frozenset({Feature.TEXT, Feature.RECEIPTS}),
         storage="Ciphertext in the mailboxes of the recipient's devices until acknowledged; nobody here holds a key.",
@@ -26,8 +26,8 @@ CAPABILITIES: Final[tuple[CapabilityRow, ...]] = (
         use="Conversations between enrolled devices; everything that must stay between its endpoints.",
         # A pseudonymous group id, the epoch, sizes and times are what the relay sees.
         max_body=65_536,
-        source="RFC 9420, section 6 (framing); GSMA RCC.16 as deployed (AAD and CPIM headers)",
-        version=1,
+        source="RFC 9420, sections 6 to 8, 12 (framing, public state); GSMA RCC.16 as deployed (AAD, CPIM headers)",
+        version=2,
     ),
     CapabilityRow(
         channel=Channel.SMS,

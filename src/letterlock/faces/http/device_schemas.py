@@ -1,6 +1,6 @@
 """What devices send and get over HTTP (docs/protocol/devices.md). Bytes are base64; ids are text."""
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
@@ -187,6 +187,14 @@ class Member(Struct, frozen=True):
     device_id: str
 
 
+class TrackingAnswer(Struct, frozen=True):
+    """How far the relay follows a group's public state: docs/protocol/tracking.md."""
+
+    standing: Literal["not_followed", "followed", "lowered", "lost"]
+    epoch: int
+    gaps: int
+
+
 class GroupStateAnswer(Struct, frozen=True):
     """Where a group stands."""
 
@@ -195,6 +203,13 @@ class GroupStateAnswer(Struct, frozen=True):
     epoch: int
     chain: bytes
     members: list[Member]
+    tracking: TrackingAnswer
+
+
+class NewAnchor(Struct, frozen=True, forbid_unknown_fields=True):
+    """An MLSMessage with the GroupInfo of the group's head, and its tree."""
+
+    group_info: bytes
 
 
 class LoggedCommitAnswer(Struct, frozen=True):

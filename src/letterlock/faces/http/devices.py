@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 from letterlock.faces.http import device_schemas as s
 from letterlock.faces.http.problems import Code, Problem, facts_as_members
@@ -17,8 +17,8 @@ from letterlock.relay.limits import ITEMS_PER_PAGE, MAX_BUNDLE, MAX_KEY_PACKAGE,
 from letterlock.relay.mailboxes import Item, Mailboxes
 from letterlock.relay.sessions import Sessions
 from letterlock.storage.codes import GRADES, PROTECTIONS, VERIFIERS
-from letterlock.storage.relay_commands import RelayReason
-from letterlock.storage.relay_rows import MemberRow
+from letterlock.storage.relay_commands import GroupStanding, RelayReason
+from letterlock.storage.relay_rows import MemberRow, Tracking
 from letterlock.wire.stream import ItemKind
 
 MAX_LIST_BODY: Final = 96 << 10
@@ -260,7 +260,13 @@ class _Handlers:
         ref = _id(GroupRef, call.path["group"])
         row, members = await self._groups.look(_caller(call), ref)
         listed = [_member(one) for one in members]
-        return Answer(200, s.GroupStateAnswer(str(ref), row.group_id, row.epoch, row.chain, listed))
+        answer = s.GroupStateAnswer(str(ref), row.group_id, row.epoch, row.chain, listed, _tracking(row.tracking))
+        return Answer(200, answer)
+
+    async def anchor(self, call: Call) -> Answer:
+        body: s.NewAnchor = call.body
+        row = await self._groups.anchor(_caller(call), _id(GroupRef, call.path["group"]), body.group_info)
+        return Answer(200, _tracking(row.tracking))
 
     async def commits(self, call: Call) -> Answer:
         ref = _id(GroupRef, call.path["group"])
@@ -307,6 +313,19 @@ def _problems(*reasons: RelayReason) -> dict[int, tuple[str, ...]]:
     for reason in reasons:
         found[STATUS[reason]] = (*found.get(STATUS[reason], ()), reason.value)
     return found
+
+
+def _tracking(found: Tracking | None) -> s.TrackingAnswer:
+    if found is None:
+        return s.TrackingAnswer("not_followed", 0, 0)
+    return s.TrackingAnswer(_STANDINGS[found.standing], found.epoch, found.gaps)
+
+
+_STANDINGS: Final[dict[GroupStanding, Literal["followed", "lowered", "lost"]]] = {
+    GroupStanding.FOLLOWED: "followed",
+    GroupStanding.LOWERED: "lowered",
+    GroupStanding.LOST: "lost",
+}
 
 
 def device_routes(services: DeviceServices) -> tuple[Route, ...]:
@@ -379,6 +398,12 @@ def device_routes(services: DeviceServices) -> tuple[Route, ...]:
                 *member, _R.SESSION_ENDED, _R.IDEMPOTENCY_CONFLICT, _R.WRONG_EPOCH, _R.BAD_COMMIT, _R.EXTERNAL_COMMIT,
                 _R.BAD_WELCOME, _R.BAD_GROUP_INFO, _R.SUITE_NOT_ALLOWED, _R.BAD_MEMBERS,
             ),
+            max_body=MAX_BUNDLE,
+        ),
+        Route(
+            "POST", f"{group}/anchor", "anchorGroup", "Follow a group's public state from a GroupInfo of its head.",
+            Access.DEVICE, _guard(do.anchor), s.NewAnchor, {200: s.TrackingAnswer},
+            _problems(*member, _R.SESSION_ENDED, _R.BAD_GROUP_INFO, _R.SUITE_NOT_ALLOWED),
             max_body=MAX_BUNDLE,
         ),
         Route(

@@ -139,8 +139,8 @@ async def lie(
     answer = await alice.tell("raw", group=group, body=fake, reference=reference)
     refused = await _waited(bob, "not shown")
     demo.expect(
-        "plaintext in an MLS shell: framed as far as a server can tell, and refused by the receiving phone (A3)",
-        answer["security"]["grade"] == "FRAMED" and len(refused) == 1,
+        "plaintext in an MLS shell: a server knows its group and no more, and the receiving phone refuses it (A3)",
+        answer["security"]["grade"] == "TRACKED" and len(refused) == 1,
     )
     liar = "anybody who looks: its sender lied"
     demo.row("plaintext in an MLS shell", RELAY, answer["security"], "deliver", liar, "delivered; the phone refused it")

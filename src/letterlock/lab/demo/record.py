@@ -15,8 +15,8 @@ NOTHING: Final[Security] = {"protection": "-", "grade": "-", "verifier": "-"}
 """Where the gateway took nothing, and so says nothing."""
 LEGEND: Final = (
     "Protection: who can read the content on that path. Grade: why the gateway believes it.",
-    "FRAMED: it has the form of MLS ciphertext. The gateway has no key and cannot look inside; the",
-    "  phones can, and the last column says what they found.",
+    "TRACKED: it has the form of MLS ciphertext, from a member of a group that the gateway checked.",
+    "  The gateway has no key and cannot look inside; the phones can, and the last column says what they found.",
     "NONE: nothing was checked. CLEAR is readable anyway; UNKNOWN claims E2EE without its form.",
     "A dash: the gateway took nothing over, so there is nothing to say of it.",
 )

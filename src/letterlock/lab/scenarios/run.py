@@ -280,10 +280,10 @@ def _block(security: dict[str, str] | None) -> Block | None:
 
 
 def _shown_of(block: Block) -> Shown:
-    """How much a security block says. A server that claims more than framing is taken at its word, and found out."""
+    """How much a security block says. A server that claims more than it knows is taken at its word, and found out."""
     if block[1] in {"NONE", "ASSERTED", ""}:
         return Shown.QUARANTINED
-    return Shown.FRAMED if block[1] == "FRAMED" else Shown.ATTESTED
+    return {"FRAMED": Shown.FRAMED, "TRACKED": Shown.TRACKED}.get(block[1], Shown.ATTESTED)
 
 
 def _delivery(item: dict[str, Any]) -> Delivery:

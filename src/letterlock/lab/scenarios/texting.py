@@ -19,7 +19,7 @@ WAIT_S: Final = 120
 AT_ONCE: Final = 8
 """Messages of one batch that are on their way to the gateway at a time."""
 PER_PREFIX: Final = 1_000
-_SHOWN_BY: Final = {"FRAMED": Shown.FRAMED, "TRACKED": Shown.ATTESTED, "ATTESTED": Shown.ATTESTED}
+_SHOWN_BY: Final = {"FRAMED": Shown.FRAMED, "TRACKED": Shown.TRACKED, "ATTESTED": Shown.ATTESTED}
 _TRAFFIC: Final = ("notification", "conversation")
 _AGREED: Final = frozenset({Truth.SMS_AGREED, Truth.SMS_RELEASED})
 _CODES: Final = {

@@ -19,7 +19,9 @@ class Shown(IntEnum):
     """Said to be readable by servers on the way alone: more than is true of any SMS."""
     FRAMED = 5
     """A server checked the framing; nobody opened it."""
-    ATTESTED = 6
+    TRACKED = 6
+    """A server followed the group, and the sender is in it: a fact about the group. Nobody opened the message."""
+    ATTESTED = 7
     """The viewer's device opened it and verified the sender's signature: the only one that may say "verified"."""
 
 
@@ -87,15 +89,15 @@ SHARES: Final = {
 
 SMS: Final = frozenset(truth for truth in Truth if truth.name.startswith("SMS_"))
 """Those that a tenant's software sends, or that come from outside."""
-_FRAMED: Final = frozenset({Truth.REPEATED, Truth.REPLAYED, Truth.ALTERED, Truth.SHELL, Truth.GENUINE})
+_SEALED: Final = frozenset({Truth.REPEATED, Truth.REPLAYED, Truth.ALTERED, Truth.SHELL, Truth.GENUINE})
 _UNPARSED: Final = frozenset({Truth.RANDOM, Truth.TRUNCATED, Truth.TRAILING, Truth.READABLE})
 _SENT: Final = frozenset({Truth.SMS_NOTICE, Truth.SMS_AGREED, Truth.SMS_RELEASED})
 
 
 def at_server(truth: Truth) -> Shown:
     """What a server without keys may say, and must: it cannot tell ciphertext from plaintext in a shell (A3)."""
-    if truth in _FRAMED:
-        return Shown.FRAMED
+    if truth in _SEALED:
+        return Shown.TRACKED
     if truth in _SENT or truth is Truth.SMS_REPEATED:
         return Shown.CLEAR
     if truth is Truth.SMS_HELD:

@@ -33,10 +33,11 @@ from letterlock.storage.sqlite.relay_mail import (
     raise_counter,
     silence,
 )
+from letterlock.storage.sqlite.relay_public import lower_groups_of, note_finding
 from letterlock.storage.sqlite.rows import first, rows, run
 from letterlock.storage.sqlite.transaction import Transaction
 from letterlock.wire.tlog.commitments import CommitmentKind, Digest, commit
-from letterlock.wire.tlog.entries import DeviceList, Finding, encode_entry
+from letterlock.wire.tlog.entries import DeviceList, encode_entry
 from letterlock.wire.tlog.hashes import leaf_hash
 from letterlock.wire.tlog.words import FindingCode, Severity
 
@@ -79,8 +80,9 @@ def publish_device_list(tx: Transaction, command: PublishDeviceList) -> ListPubl
         return ListPublished(version, digest, answer[0], True, (), (), tx.state.session_version)
     if command.version != version + 1 or command.previous != (digest or bytes(32)):
         raise relay_refused(RelayReason.DEVICE_LIST_VERSION, current_version=version)
-    ended = _put_devices(tx, command)
+    ended, rekeyed = _put_devices(tx, command)
     removed = _remove_others(tx, command)
+    lowered = lower_groups_of(tx, (*removed, *rekeyed))
     for mailbox in ended:
         run(db, "DELETE FROM device_session WHERE mailbox=?", (mailbox,))
     entry = DeviceList(
@@ -104,7 +106,7 @@ def publish_device_list(tx: Transaction, command: PublishDeviceList) -> ListPubl
     )
     over = (*removed, *ended)
     version_now = _end_sessions(tx) if over else tx.state.session_version
-    return ListPublished(command.version, command.digest, leaf, False, removed, over, version_now)
+    return ListPublished(command.version, command.digest, leaf, False, removed, over, version_now, lowered)
 
 
 def _end_sessions(tx: Transaction) -> int:
@@ -120,8 +122,8 @@ def _end_sessions(tx: Transaction) -> int:
     return version
 
 
-def _put_devices(tx: Transaction, command: PublishDeviceList) -> tuple[int, ...]:
-    """Inserts new devices and alters known ones; returns the mailboxes of those with a new session key."""
+def _put_devices(tx: Transaction, command: PublishDeviceList) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Inserts new devices and alters known ones; returns the mailboxes of those with a new session key, leaf key."""
     db = tx.db
     known: list[tuple[ListedDevice, tuple[int, bytes, bytes] | None]] = []
     for listed in command.devices:
@@ -135,7 +137,8 @@ def _put_devices(tx: Transaction, command: PublishDeviceList) -> tuple[int, ...]
         if row is not None and row[1] is not None:
             raise relay_refused(RelayReason.DEVICE_RETIRED)
         known.append((listed, None if row is None else (row[2], row[3], row[4])))
-    ended = []
+    ended: list[int] = []
+    rekeyed: list[int] = []
     for listed, present in known:
         if present is None:
             run(
@@ -157,9 +160,10 @@ def _put_devices(tx: Transaction, command: PublishDeviceList) -> tuple[int, ...]
         if session_key != listed.session_key:
             ended.append(mailbox)
         if leaf_key != listed.leaf_key:
+            rekeyed.append(mailbox)
             # Packages of the old leaf would be refused by every claimer.
             run(db, "DELETE FROM key_package WHERE mailbox=?", (mailbox,))
-    return tuple(ended)
+    return tuple(ended), tuple(rekeyed)
 
 
 def _remove_others(tx: Transaction, command: PublishDeviceList) -> tuple[int, ...]:
@@ -196,7 +200,7 @@ def log_in(tx: Transaction, command: LogIn) -> LoggedIn:
         raise relay_refused(RelayReason.SESSION_REFUSED)
     counter, lost, account = max(row[3], command.heard), *row[4:]
     if command.state_counter <= counter:
-        _finding(tx, FindingCode.STATE_ROLLED_BACK, Severity.WARNING, account, command.salt)
+        note_finding(tx, NoteFinding(FindingCode.STATE_ROLLED_BACK, Severity.WARNING, account, command.salt))
         return LoggedIn(rolled_back=True, counter=counter)
     raise_counter(tx, mailbox, command.state_counter)
     run(db, "DELETE FROM device_session WHERE mailbox=? AND expires_ms<=?", (mailbox, tx.now_ms))
@@ -236,16 +240,6 @@ def note_counter(tx: Transaction, command: RaiseCounter) -> None:
     """Keeps the highest counter stated."""
     caller_alive(tx, command.tenant, command.mailbox)
     raise_counter(tx, command.mailbox, command.state_counter)
-
-
-def note_finding(tx: Transaction, command: NoteFinding) -> None:
-    """Records a finding."""
-    _finding(tx, command.code, command.severity, command.account, command.salt)
-
-
-def _finding(tx: Transaction, code: FindingCode, severity: Severity, account: bytes, salt: bytes) -> None:
-    subject = commit(CommitmentKind.ACCOUNT, salt, account)
-    tx.append(Finding(ts=tx.now_ms, code=code, severity=severity, count=1, subject=subject))
 
 
 def _available(tx: Transaction, mailbox: int) -> int:

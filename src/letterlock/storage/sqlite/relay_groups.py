@@ -21,6 +21,7 @@ from letterlock.storage.relay_commands import (
 from letterlock.storage.sqlite.hot import DEDUPLICATION_MS
 from letterlock.storage.sqlite.message_ops import check_relied
 from letterlock.storage.sqlite.relay_mail import caller_alive, raise_counter
+from letterlock.storage.sqlite.relay_public import follow_commit
 from letterlock.storage.sqlite.rows import first, rows, run
 from letterlock.storage.sqlite.state import MAILBOX_SHIFT, Group, Mailbox
 from letterlock.storage.sqlite.transaction import Transaction
@@ -115,6 +116,7 @@ def commit_group(tx: Transaction, command: CommitGroup) -> GroupCommitted:
     )
     assert moved == 1, "one writer: the head was read in this transaction"
     after = _change_members(tx, command, roster, log_seq + 1)
+    follow_commit(tx, group, command.public, command.finding)
     raise_counter(tx, command.caller, command.state_counter)
     deliveries: list[tuple[int, int]] = []
     seq, record_hash = _deliver(

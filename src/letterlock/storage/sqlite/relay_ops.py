@@ -1,8 +1,9 @@
 """What the writer does for the delivery service: one handler a command."""
 
 from letterlock.storage import relay_commands as c
-from letterlock.storage.sqlite import relay_devices, relay_groups, relay_mail
+from letterlock.storage.sqlite import relay_devices, relay_groups, relay_mail, relay_public
 from letterlock.storage.sqlite.core import Handler
+from letterlock.storage.sqlite.transaction import Transaction
 
 
 def relay_handlers() -> dict[type, Handler]:
@@ -13,13 +14,19 @@ def relay_handlers() -> dict[type, Handler]:
         c.LogIn: relay_devices.log_in,
         c.LogOut: relay_devices.log_out,
         c.RaiseCounter: relay_devices.note_counter,
-        c.NoteFinding: relay_devices.note_finding,
+        c.NoteFinding: relay_public.note_finding,
         c.PutKeyPackages: relay_devices.put_key_packages,
         c.ClearKeyPackages: relay_devices.clear_key_packages,
         c.ClaimKeyPackages: relay_devices.claim_key_packages,
         c.CreateGroup: relay_groups.create_group,
         c.CommitGroup: relay_groups.commit_group,
+        c.AnchorGroup: relay_public.anchor_group,
         c.ResetMailbox: relay_mail.reset_mailbox,
         c.LoseMailbox: relay_mail.lose_mailbox,
-        c.PurgeRelay: relay_mail.purge_relay,
+        c.PurgeRelay: _purge,
     }
+
+
+def _purge(tx: Transaction, command: c.PurgeRelay) -> c.RelayPurged:
+    relay_public.expire_groups(tx, command.now_ms)
+    return relay_mail.purge_relay(tx, command)

@@ -1,10 +1,11 @@
 """What the delivery service reads, on a reader's connection: one snapshot a call."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol, TypeVar
 
 import apsw
 
+from letterlock.storage.relay_commands import GroupStanding, PublicState
 from letterlock.storage.relay_rows import (
     AccountRow,
     CommitRow,
@@ -12,11 +13,13 @@ from letterlock.storage.relay_rows import (
     FullMailbox,
     GroupRow,
     ItemRow,
+    LeafRow,
     ListVersion,
     LoginCandidate,
     MailboxRow,
     MemberRow,
     SessionRow,
+    Tracking,
 )
 from letterlock.storage.sqlite.rows import first, rows
 from letterlock.storage.sqlite.state import MAILBOX_SHIFT, SEQ_MASK
@@ -36,6 +39,10 @@ _GROUP: Final = (
     "SELECT no, tenant, ref, group_id, epoch, log_head, first_epoch, private_handshakes FROM mls_group"
     " WHERE tenant=? AND ref=?"
 )
+_LEAVES: Final = (
+    "SELECT mailbox FROM group_member WHERE group_no=?1 UNION SELECT mailbox FROM group_silent WHERE group_no=?1"
+)
+"""Whose leaves are in a group, those without fan-out included."""
 
 
 class Reading(Protocol):
@@ -135,8 +142,7 @@ class RelayReads:
         def work(db: apsw.Connection) -> tuple[MemberRow, ...]:
             found = rows(
                 db,
-                "SELECT account, id FROM device WHERE mailbox IN (SELECT mailbox FROM group_member WHERE group_no=?1"
-                " UNION SELECT mailbox FROM group_silent WHERE group_no=?1) ORDER BY mailbox",
+                f"SELECT account, id FROM device WHERE mailbox IN ({_LEAVES}) ORDER BY mailbox",  # noqa: S608 - ours
                 (group,),
             )
             return tuple(MemberRow(*row) for row in found)
@@ -159,6 +165,34 @@ class RelayReads:
                 (found.number, mailbox, idempotency_key),
             )
             return found, _is_member(db, found.number, mailbox), EarlierCommit(*earlier) if earlier else None
+
+        return await self._readers.read(work)
+
+    async def before_following(
+        self, tenant: int, group: int, adds: Sequence[bytes], removes: Sequence[bytes]
+    ) -> tuple[PublicState | None, tuple[LeafRow, ...]]:
+        """A group's stored public state, and the listed leaf keys of its members as a commit would leave them."""
+
+        def work(db: apsw.Connection) -> tuple[PublicState | None, tuple[LeafRow, ...]]:
+            row = first(
+                db, "SELECT epoch, standing, until_ms, gaps, state FROM group_public WHERE group_no=?", (group,)
+            )
+            held = None if row is None else PublicState(row[0], GroupStanding(row[1]), *row[2:])
+            gone = set(removes)
+            found = [
+                LeafRow(mailbox, key)
+                for mailbox, device, key in rows(
+                    db,
+                    "SELECT mailbox, id, leaf_key FROM device WHERE revoked_ms IS NULL AND mailbox IN"  # noqa: S608
+                    f" ({_LEAVES})",
+                    (group,),
+                )
+                if device not in gone
+            ]
+            for device in adds:
+                query = "SELECT mailbox, leaf_key FROM device WHERE tenant=? AND id=? AND revoked_ms IS NULL"
+                found += [LeafRow(*one) for one in rows(db, query, (tenant, device))]
+            return held, tuple(found)
 
         return await self._readers.read(work)
 
@@ -256,7 +290,17 @@ def _group(db: apsw.Connection, tenant: int, ref: bytes) -> GroupRow | None:
     if row is None:
         return None
     no, of, name, group_id, epoch, chain, first_epoch, private = row
-    return GroupRow(no, of, name, group_id, epoch, chain, first_epoch, bool(private))
+    return GroupRow(no, of, name, group_id, epoch, chain, first_epoch, bool(private), _tracking(db, no))
+
+
+def _tracking(db: apsw.Connection, group: int) -> Tracking | None:
+    row = first(db, "SELECT epoch, standing, until_ms, gaps FROM group_public WHERE group_no=?", (group,))
+    if row is None:
+        return None
+    epoch, standing, until_ms, gaps = row
+    followed = standing == GroupStanding.FOLLOWED
+    mailboxes = frozenset(number for (number,) in rows(db, _LEAVES, (group,))) if followed else frozenset[int]()
+    return Tracking(epoch, GroupStanding(standing), until_ms, gaps, mailboxes)
 
 
 def _is_member(db: apsw.Connection, group: int, mailbox: int) -> bool:

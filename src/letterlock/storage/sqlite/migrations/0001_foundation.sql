@@ -139,6 +139,18 @@ CREATE TABLE group_silent (
   PRIMARY KEY (group_no, mailbox)
 ) STRICT, WITHOUT ROWID;
 
+-- A group's public MLS state, as far as its commits could be followed: no key, nothing secret.
+-- `standing`: 0 followed, 1 lowered (followed, and something about its members is not as it should be), 2 lost.
+CREATE TABLE group_public (
+  group_no INTEGER PRIMARY KEY REFERENCES mls_group(no),
+  epoch INTEGER NOT NULL,
+  standing INTEGER NOT NULL CHECK (standing BETWEEN 0 AND 2),
+  until_ms INTEGER NOT NULL,
+  gaps INTEGER NOT NULL,
+  state BLOB NOT NULL
+) STRICT;
+CREATE INDEX group_public_until ON group_public(until_ms) WHERE standing = 0;
+
 -- The commits of a group in order. `message` is the number of the message that carries it to mailboxes.
 CREATE TABLE group_log (
   group_no INTEGER NOT NULL REFERENCES mls_group(no),
