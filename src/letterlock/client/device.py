@@ -20,8 +20,10 @@ from letterlock.client.directory import Directory
 from letterlock.client.engine import MAX_KEY_PACKAGES, EngineFactory, MlsEngine
 from letterlock.client.engines import DEFAULT, ENGINES
 from letterlock.client.enrolment import Accounts
+from letterlock.client.envelope import EnvelopeKind
 from letterlock.client.floors import ClearCopy, DeviceFloors, Peer
 from letterlock.client.groups import GroupRecord
+from letterlock.client.payload import Payload, encode
 from letterlock.client.receiving import Receiving
 from letterlock.client.recovery import LossStatement, Recovery
 from letterlock.client.relay import SessionAnswer
@@ -240,9 +242,17 @@ class Device:
             EnvelopeError: TOO_LARGE.
             EngineError: a commit is under way, or this device was removed.
         """
-        return await self._outgoings.send(ref, content, resends)
+        return await self._outgoings.send(ref, EnvelopeKind.CONTENT, content, resends)
 
-    async def mark_read(self, received: events.Received) -> None:
+    async def say(self, ref: GroupRef, payload: Payload, resends: MessageId | None = None) -> MessageId:
+        """The same for a text, a medium's reference, or a reply to a suggested action.
+
+        Raises:
+            PayloadError: the payload is out of its bounds; otherwise as :meth:`send`.
+        """
+        return await self._outgoings.send(ref, EnvelopeKind.PAYLOAD, encode(payload), resends)
+
+    async def mark_read(self, received: events.Received | events.PayloadReceived) -> None:
         """Sends a read receipt."""
         await self._outgoings.mark_read(received)
 

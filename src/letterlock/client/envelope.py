@@ -43,8 +43,16 @@ class EnvelopeKind(IntEnum):
     """What an envelope carries."""
 
     CONTENT = 1
+    """Bytes that mean something to the application alone."""
     RECEIPT = 2
     """A signed receipt (:mod:`letterlock.assurance.receipts`), which has a signature of its own."""
+    PAYLOAD = 3
+    """What a person says (:mod:`letterlock.client.payload`)."""
+
+    @property
+    def speaks(self) -> bool:
+        """Whether it is a message to people or applications: bound by floors, receipted."""
+        return self is not EnvelopeKind.RECEIPT
 
 
 @dataclass(frozen=True, slots=True)

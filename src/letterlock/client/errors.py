@@ -80,6 +80,23 @@ class EnvelopeError(OperationError[EnvelopeReason]):
 
 
 @unique
+class PayloadReason(Reason):
+    """Why what a message says is refused."""
+
+    MALFORMED = "payload_malformed"
+    UNKNOWN_FORMAT = "payload_format_unknown"
+    NOT_TEXT = "payload_not_utf8"
+    OUT_OF_BOUNDS = "payload_field_out_of_bounds"
+    UNSAFE_NAME = "payload_file_name_not_safe"
+
+
+class PayloadError(OperationError[PayloadReason]):
+    """A payload cannot be made, or one that came says something that its type does not allow."""
+
+    fault: ClassVar[Fault] = Fault.PEER
+
+
+@unique
 class GateReason(Reason):
     """Why a key package, a commit or a welcome is refused before, or without, the engine."""
 

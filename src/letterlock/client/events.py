@@ -4,6 +4,8 @@ from typing import Final
 
 import msgspec
 
+from letterlock.client.payload import ReceivedPayload
+
 
 class Received(msgspec.Struct, frozen=True, tag="received"):
     """A message whose sender's envelope was verified on this device: grade ATTESTED, checked by the device.
@@ -23,6 +25,23 @@ class Received(msgspec.Struct, frozen=True, tag="received"):
 
     def __repr__(self) -> str:
         return f"<Received, {len(self.content)} bytes>"
+
+
+class PayloadReceived(msgspec.Struct, frozen=True, tag="payload"):
+    """The same, where the message holds a payload; a type that this version does not know is an ``Unknown``."""
+
+    group: bytes
+    message: bytes
+    account: bytes
+    device: bytes
+    epoch: int
+    accepted_ms: int
+    payload: ReceivedPayload
+    ciphertext: bytes
+    roster: bytes
+
+    def __repr__(self) -> str:
+        return f"<PayloadReceived, {type(self.payload).__name__}>"
 
 
 class ReceiptSeen(msgspec.Struct, frozen=True, tag="receipt"):
@@ -79,10 +98,10 @@ class Finding(msgspec.Struct, frozen=True, tag="finding"):
     stopped: bool
 
 
-DeviceEvent = Received | ReceiptSeen | DeliveryFailed | GroupJoined | GroupChanged | Finding
+DeviceEvent = Received | PayloadReceived | ReceiptSeen | DeliveryFailed | GroupJoined | GroupChanged | Finding
 
 _DECODER: Final = msgspec.msgpack.Decoder(
-    Received | ReceiptSeen | DeliveryFailed | GroupJoined | GroupChanged | Finding
+    Received | PayloadReceived | ReceiptSeen | DeliveryFailed | GroupJoined | GroupChanged | Finding
 )
 
 

@@ -10,7 +10,7 @@ import msgspec
 from letterlock.assurance.device_list import Device as ListedDevice
 from letterlock.assurance.receipts import NO_ERA, NO_MESSAGE, NO_SENDER, Receipted, ReceiptError, ReceiptType
 from letterlock.client import envelope as envelopes
-from letterlock.client import events
+from letterlock.client import events, payload
 from letterlock.client.engine import Decrypted, EpochAdvanced
 from letterlock.client.errors import (
     DeviceError,
@@ -21,6 +21,7 @@ from letterlock.client.errors import (
     EnvelopeReason,
     GateError,
     GateReason,
+    PayloadError,
 )
 from letterlock.client.floors import Put
 from letterlock.client.gate import Order, added_leaf_keys, screen_commit, screen_joined, screen_order, screen_roster
@@ -113,7 +114,7 @@ class Inbound:
                 await self._application(item, record)
             else:
                 raise GateError(GateReason.PROPOSAL_KIND)
-        except (GateError, EngineError, EnvelopeError, DeviceError, ReceiptError) as error:
+        except (GateError, EngineError, EnvelopeError, DeviceError, ReceiptError, PayloadError) as error:
             self._refused(item, record, error)
             if record is not None and item.kind is ItemKind.APPLICATION:
                 self._report(item, record, error)
@@ -122,7 +123,7 @@ class Inbound:
         self,
         item: Item,
         record: GroupRecord | None,
-        error: GateError | EngineError | EnvelopeError | DeviceError | ReceiptError,
+        error: GateError | EngineError | EnvelopeError | DeviceError | ReceiptError | PayloadError,
     ) -> None:
         """A commit that cannot be taken, or did not come, stops the group: the device cannot follow.
 
@@ -190,7 +191,7 @@ class Inbound:
             raise EnvelopeError(EnvelopeReason.REPLAYED)
         self._put[SEEN, seen] = item.accepted_ms.to_bytes(8)
         self._heard(item, record, content)
-        if content.kind is envelopes.EnvelopeKind.CONTENT:
+        if content.kind.speaks:
             self._content(item, record, content)
         else:
             self._receipt(item, content, entry)
@@ -210,19 +211,12 @@ class Inbound:
     def _content(self, item: Item, record: GroupRecord, content: envelopes.Envelope) -> None:
         self._note(self._state.floors.after_message(content.account))
         ciphertext, roster = digest(item.body), self._roster(record, content.epoch)
-        self._events.append(
-            events.Received(
-                item.group,
-                content.message.value,
-                content.account.value,
-                content.device.value,
-                content.epoch,
-                item.accepted_ms,
-                content.body,
-                ciphertext,
-                roster,
-            )
-        )
+        head = (item.group, content.message.value, content.account.value, content.device.value, content.epoch)
+        if content.kind is envelopes.EnvelopeKind.PAYLOAD:
+            said = payload.parse(content.body)
+            self._events.append(events.PayloadReceived(*head, item.accepted_ms, said, ciphertext, roster))
+        else:
+            self._events.append(events.Received(*head, item.accepted_ms, content.body, ciphertext, roster))
         if roster:
             about = Receipted(
                 content.message, content.device, content.group_id, NO_ERA, content.epoch, ciphertext, roster

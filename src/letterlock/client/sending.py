@@ -74,7 +74,9 @@ class Outgoings:
         body = self._state.engine.encrypt(record.group_id, signed)
         return Outgoing(record.ref, os.urandom(16), body, int(kind), message.value, content, number)
 
-    async def send(self, ref: GroupRef, content: bytes, resends: MessageId | None) -> MessageId:
+    async def send(
+        self, ref: GroupRef, kind: envelopes.EnvelopeKind, content: bytes, resends: MessageId | None
+    ) -> MessageId:
         """See :meth:`letterlock.client.device.Device.send`."""
         async with self._state.lock:
             message = MessageId(os.urandom(16))
@@ -82,7 +84,7 @@ class Outgoings:
             self._state.require_floor(record)
             if resends is not None:
                 self._require_resend(resends)
-            self._queue(record, envelopes.EnvelopeKind.CONTENT, message, content, resends)
+            self._queue(record, kind, message, content, resends)
         self._state.wake()
         return message
 
@@ -130,7 +132,7 @@ class Outgoings:
             self._state.persist(gone=tuple(gone))
         return len(old)
 
-    async def mark_read(self, received: events.Received) -> None:
+    async def mark_read(self, received: events.Received | events.PayloadReceived) -> None:
         """Sends a read receipt."""
         async with self._state.lock:
             record = self._state.live(GroupRef(received.group))
@@ -219,7 +221,7 @@ class Outgoings:
         number = int.from_bytes(self._state.store.get(SPOKEN, record.ref) or b"") + 1
         outgoing = self.sealed(record, kind, message, content, number)
         put: tuple[Put, ...] = ((SPOKEN, record.ref, number.to_bytes(8)),)
-        if kind is envelopes.EnvelopeKind.CONTENT:
+        if kind.speaks:
             put += self._kept(record, outgoing, b"" if resends is None else resends.value)
         self._state.persist(put=put, outbox=(msgspec.msgpack.encode(outgoing),))
 
@@ -228,7 +230,7 @@ class Outgoings:
         try:
             record = self._state.live(GroupRef(outgoing.ref))
             kind = envelopes.EnvelopeKind(outgoing.kind)
-            if kind is envelopes.EnvelopeKind.CONTENT:
+            if kind.speaks:
                 self._state.require_floor(record)
             return self.sealed(record, kind, MessageId(outgoing.message), outgoing.content, outgoing.number)
         except (DeviceError, EngineError) as error:

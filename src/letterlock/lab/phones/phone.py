@@ -215,6 +215,10 @@ class Phone:
                 shown |= {"what": "message", "message": message, "text": event.content.decode("utf-8", "replace")}
                 shown |= {"protection": Protection.E2EE.value, "grade": EvidenceGrade.ATTESTED.value}
                 shown |= {"verifier": Verifier.DEVICE.value}
+            case events.PayloadReceived():
+                shown |= {"what": "message", "message": str(MessageId(event.message)), "payload": _tag(event)}
+                shown |= {"protection": Protection.E2EE.value, "grade": EvidenceGrade.ATTESTED.value}
+                shown |= {"verifier": Verifier.DEVICE.value}
             case events.ReceiptSeen():
                 shown |= {"what": event.kind, "message": str(MessageId(event.message))}
                 shown |= {"protection": Protection.E2EE.value, "grade": EvidenceGrade.ATTESTED.value}
@@ -228,3 +232,7 @@ class Phone:
             case events.Finding():
                 shown |= {"what": "not shown", "reason": event.reason}
         self._screen.append(shown)
+
+
+def _tag(event: events.PayloadReceived) -> str:
+    return str(type(event.payload).__struct_config__.tag)
