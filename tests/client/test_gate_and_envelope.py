@@ -18,12 +18,20 @@ from letterlock.client import lifetimes
 from letterlock.client.engine import CommitBundle, Member
 from letterlock.client.envelope import Envelope, EnvelopeKind
 from letterlock.client.errors import EnvelopeError, EnvelopeReason, GateError, GateReason
-from letterlock.client.gate import added_leaf_keys, screen_commit, screen_key_package, screen_roster
+from letterlock.client.gate import (
+    added_leaf_keys,
+    follow_commit,
+    screen_commit,
+    screen_followed,
+    screen_key_package,
+    screen_roster,
+)
 from letterlock.client.groups import chain_next, chain_start
 from letterlock.client.rine import RineEngine
 from letterlock.client.tree import leaves
 from letterlock.model.ids import AccountId, DeviceId, MessageId, TenantId
 from letterlock.wire.mls import FramingError
+from letterlock.wire.mls.group import FollowReason
 from letterlock.wire.preimage import KeyFamily, SoftwareKey, Suite
 
 GROUP = b"gate group"
@@ -92,6 +100,46 @@ def test_a_good_commit_passes_and_each_condition_stops_it(scene: Scene) -> None:
     with pytest.raises(GateError) as caught:
         screen_commit(bundle.commit, GROUP, 2, roster, nobody, NOW)
     assert caught.value.reason is GateReason.LEAF_NOT_LISTED
+
+
+def test_the_gate_computes_where_a_commit_leads_before_the_engine_is_called() -> None:
+    alice, bob, carol = (RineEngine(os.urandom(32)) for _ in range(3))
+    now = time.time_ns() // 1_000_000
+    try:
+        alice.create(GROUP)
+        first = alice.add(GROUP, bob.key_packages(1))
+        alice.confirm(GROUP)
+        bob.join(first.welcomes[0])
+        bob.confirm(GROUP)
+        other = alice.update(GROUP)
+        alice.discard(GROUP)
+        bundle = alice.add(GROUP, carol.key_packages(1))
+        before = bob.group_info(GROUP)
+        followed = follow_commit(before, bundle.commit, now)
+        assert len(followed.roster()) == 3
+        day = 86_400_000
+        late = follow_commit(before, bundle.commit, now + 380 * day)
+        assert late.epoch == followed.epoch, "a leaf may have ended while its commit waited in the mailbox"
+        with pytest.raises(GateError) as ended:
+            follow_commit(before, bundle.commit, now + 400 * day)
+        assert ended.value.facts == {"follow": FollowReason.LIFETIME}
+        # The byte lies in the commit's signature: everything that the gate screened so far is as it was.
+        at = len(bundle.commit) - 67
+        forged = bundle.commit[:at] + bytes([bundle.commit[at] ^ 1]) + bundle.commit[at + 1 :]
+        assert screen_commit(forged, GROUP, 2, bob.roster(GROUP), everybody, NOW).epoch == 2
+        with pytest.raises(GateError) as refused:
+            follow_commit(before, forged, now)
+        assert refused.value.reason is GateReason.COMMIT_INVALID
+        assert refused.value.facts == {"follow": FollowReason.SIGNATURE}
+        assert refused.value.__context__ is None
+        bob.process(bundle.commit)
+        screen_followed(followed, bob.group_info(GROUP))
+        with pytest.raises(GateError) as differs:
+            screen_followed(follow_commit(before, other.commit, now), bob.group_info(GROUP))
+        assert differs.value.reason is GateReason.ENGINE_DIFFERS
+    finally:
+        for engine in (alice, bob, carol):
+            engine.close()
 
 
 def test_what_is_no_public_commit_is_refused(scene: Scene) -> None:

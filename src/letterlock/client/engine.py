@@ -228,6 +228,10 @@ class MlsEngine(Protocol):
         """:func:`group_fingerprint` of the current epoch. Not the epoch authenticator."""
         ...
 
+    def group_info(self, group_id: bytes) -> bytes:
+        """MLSMessage with the GroupInfo of the current epoch and its tree, for the gate; signed by this device."""
+        ...
+
     def forget(self, group_id: bytes) -> None:
         """Drops a group and its keys."""
         ...

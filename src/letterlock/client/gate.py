@@ -28,6 +28,7 @@ from letterlock.wire.mls import (
     parse_key_package,
     parse_public_commit,
 )
+from letterlock.wire.mls.group import FollowError, FollowReason, ListedKeys, PublicGroup, own_state
 from letterlock.wire.mls.proposals import Add, Proposal, ProposalReference, Remove
 from letterlock.wire.mls.structures import CredentialType, LeafNode
 
@@ -35,6 +36,9 @@ SUITE: Final = CipherSuite(1)
 """MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519: what every implementation has."""
 END_MLS: Final = 0xF002
 """The group context extension by which a group says that it is no longer encrypted (RCC.16, section 9.1.1)."""
+
+_OWN_KEYS: Final = ListedKeys(lambda _: True)
+"""A leaf is its own key; which keys are listed, :func:`screen_commit` has asked."""
 
 Listed = Callable[[bytes], bool]
 """Whether an account-signed device list that this device verified names this leaf key."""
@@ -109,6 +113,41 @@ def screen_commit(
         ):
             raise GateError(GateReason.LEAF_CHANGED, leaf=sender.leaf)
     return info
+
+
+def follow_commit(group_info: bytes, commit: bytes, now_ms: int) -> PublicGroup:
+    """What a screened commit makes of the group's public state: computed here, before the engine is called.
+
+    Args:
+        group_info: of the engine, before the commit.
+        commit: MLSMessage.
+        now_ms: milliseconds UTC.
+
+    Raises:
+        GateError: COMMIT_INVALID; the engine must not be called.
+    """
+    refused: FollowReason | None = None
+    try:
+        return own_state(group_info).follow(commit, _OWN_KEYS, now_ms // 1000, late_s=lifetimes.LATE_S)
+    except FollowError as error:
+        refused = error.reason
+    raise GateError(GateReason.COMMIT_INVALID, follow=refused)
+
+
+def screen_followed(followed: PublicGroup, group_info: bytes) -> None:
+    """The engine reached the very state that was computed: its fingerprint covers a history that was followed here.
+
+    Args:
+        followed: of :func:`follow_commit`.
+        group_info: of the engine, after the commit.
+
+    Raises:
+        GateError: ENGINE_DIFFERS.
+    """
+    try:
+        followed.agrees(group_info)
+    except FollowError:
+        raise GateError(GateReason.ENGINE_DIFFERS) from None
 
 
 def screen_joined(joined: Joined) -> None:

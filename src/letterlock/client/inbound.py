@@ -24,7 +24,16 @@ from letterlock.client.errors import (
     PayloadError,
 )
 from letterlock.client.floors import Put
-from letterlock.client.gate import Order, added_leaf_keys, screen_commit, screen_joined, screen_order, screen_roster
+from letterlock.client.gate import (
+    Order,
+    added_leaf_keys,
+    follow_commit,
+    screen_commit,
+    screen_followed,
+    screen_joined,
+    screen_order,
+    screen_roster,
+)
 from letterlock.client.groups import GROUPS, HEARD, SEEN, SPOKEN, GroupRecord, Outgoing, chain_next
 from letterlock.client.receipts import MAX_REPORTS, digest, reportable
 from letterlock.client.relay import MailboxItem
@@ -164,9 +173,12 @@ class Inbound:
             await self._hints(GroupRef(item.group), epoch)
         roster = self._engine.roster(record.group_id)
         screen_commit(item.body, record.group_id, epoch, roster, self._directory.listed, self._now_ms)
+        followed = follow_commit(self._engine.group_info(record.group_id), item.body, self._now_ms)
         put, gone = self._state.leaving(record)
         event = self._engine.process(item.body)
         assert isinstance(event, EpochAdvanced), "the gate lets only commits through"
+        if event.active:
+            screen_followed(followed, self._engine.group_info(record.group_id))
         self._put |= {(place, name): data for place, name, data in put}
         self._gone += gone
         chain = chain_next(record.chain, epoch, item.body) if record.chain else b""

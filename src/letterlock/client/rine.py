@@ -273,6 +273,10 @@ class RineEngine:
             raise EngineError(EngineReason.STATE_DAMAGED) from None
         return group_fingerprint(group_id, int(group.epoch()), tag, _identities(group).values())
 
+    def group_info(self, group_id: bytes) -> bytes:
+        """The GroupInfo of the current epoch, with its tree."""
+        return bytes(self._guard(self._group(group_id).group_info))
+
     # -- state ----------------------------------------------------------------------------------------------------
 
     def forget(self, group_id: bytes) -> None:

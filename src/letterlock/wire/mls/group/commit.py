@@ -57,6 +57,7 @@ class Setting:
         extensions: the group's, before the commit.
         rule: who may be in the group.
         now_s: seconds since 1970 UTC.
+        late_s: see :func:`letterlock.wire.mls.group.rules.check_leaf`.
     """
 
     suite: CipherSuite
@@ -64,6 +65,7 @@ class Setting:
     extensions: tuple[Extension, ...]
     rule: CredentialRule
     now_s: int
+    late_s: int = 0
 
 
 @dataclass(slots=True, repr=False)
@@ -199,7 +201,9 @@ def _apply_proposals(tree: RatchetTree, proposals: tuple[Sent, ...], now: Settin
             before = tree.leaf(index)
             if before is not None and before.encryption_key == leaf.encryption_key:
                 raise FollowError(FollowReason.DUPLICATE_KEY, leaf=index)
-            applied.until[index] = check_leaf(now.suite, leaf, now.group_id, index, needed, now.rule, now.now_s)
+            applied.until[index] = check_leaf(
+                now.suite, leaf, now.group_id, index, needed, now.rule, now.now_s, now.late_s
+            )
             editor.update(index, leaf)
     for sent in proposals:
         if isinstance(sent.proposal, Remove):
@@ -209,7 +213,9 @@ def _apply_proposals(tree: RatchetTree, proposals: tuple[Sent, ...], now: Settin
         if isinstance(sent.proposal, Add):
             leaf = sent.proposal.key_package.leaf
             index = editor.add(leaf)
-            applied.until[index] = check_leaf(now.suite, leaf, now.group_id, index, needed, now.rule, now.now_s)
+            applied.until[index] = check_leaf(
+                now.suite, leaf, now.group_id, index, needed, now.rule, now.now_s, now.late_s
+            )
             applied.added.append(index)
     applied.tree = editor.done()
     return applied

@@ -27,7 +27,7 @@ from typing import Final
 from letterlock.wire.mls.group.commit import Sent, Setting, apply, check_list, check_proposal, needs_path
 from letterlock.wire.mls.group.errors import FollowError, FollowReason
 from letterlock.wire.mls.group.reading import external_key, read_handshake, read_info
-from letterlock.wire.mls.group.rules import CredentialRule, check_leaf, check_tree, requirements, signed
+from letterlock.wire.mls.group.rules import FOREVER_S, CredentialRule, check_leaf, check_tree, requirements, signed
 from letterlock.wire.mls.group.transcript import (
     confirmed_transcript_hash,
     interim_transcript_hash,
@@ -173,13 +173,14 @@ class PublicGroup:
             raise FollowError(FollowReason.TOO_LARGE, limit=MAX_WAITING)
         return replace(self, waiting=waiting)
 
-    def follow(self, message: bytes, rule: CredentialRule, now_s: int) -> "PublicGroup":
+    def follow(self, message: bytes, rule: CredentialRule, now_s: int, *, late_s: int = 0) -> "PublicGroup":
         """Takes the commit that ends this epoch.
 
         Args:
             message: MLSMessage.
             rule: who may be in the group.
             now_s: seconds since 1970 UTC.
+            late_s: how long the commit may have waited on its way; a lifetime may be over as long.
 
         Returns:
             the state of the next epoch.
@@ -192,7 +193,7 @@ class PublicGroup:
         if not isinstance(commit, Commit):
             raise FollowError(FollowReason.MALFORMED)
         committer = self._check_sender(handshake)
-        setting = self._setting(rule, now_s)
+        setting = self._setting(rule, now_s, late_s)
         proposals = tuple(self._resolve(one, handshake.sender) for one in commit.proposals)
         check_list(proposals, committer)
         for sent in proposals:
@@ -234,8 +235,8 @@ class PublicGroup:
         if info.context != self.context or interim != self.interim:
             raise FollowError(FollowReason.FORK)
 
-    def _setting(self, rule: CredentialRule, now_s: int) -> Setting:
-        return Setting(self.suite, self.group_id, self.context.extensions, rule, now_s)
+    def _setting(self, rule: CredentialRule, now_s: int, late_s: int = 0) -> Setting:
+        return Setting(self.suite, self.group_id, self.context.extensions, rule, now_s, late_s)
 
     def _check_sender(self, handshake: PublicMessage) -> int:
         """Group, epoch, sender and signature; the sender's leaf index, or -1 for one who is outside."""
@@ -293,20 +294,29 @@ def anchor(group_info: bytes, rule: CredentialRule, now_s: int, *, tree: bytes |
     """
     info = read_info(group_info)
     context = info.context
-    if context.suite not in FOLLOWED:
-        raise FollowError(FollowReason.SUITE, suite=context.suite)
-    suite = CipherSuite(context.suite)
-    carried = next((one.data for one in info.extensions if one.kind == RATCHET_TREE), tree)
-    if carried is None:
-        raise FollowError(FollowReason.NO_TREE)
-    found = parse_tree(suite, carried)
-    if found.tree_hash != context.tree_hash:
-        raise FollowError(FollowReason.TREE_HASH)
-    _check_info_signature(info, found)
+    found = _tree_of(info, tree)
     check_tree(found)
     until = _check_leaves(context, found, rule, now_s)
-    interim = interim_transcript_hash(suite, context.confirmed_transcript_hash, info.confirmation_tag)
+    interim = interim_transcript_hash(found.suite, context.confirmed_transcript_hash, info.confirmation_tag)
     return PublicGroup(context, found, interim, until, {}, context.epoch)
+
+
+def own_state(group_info: bytes) -> PublicGroup:
+    """The state that a member's own engine tells of itself.
+
+    Hashes and the signature are compared. Each leaf was judged when it came in, so none is judged again.
+
+    Args:
+        group_info: MLSMessage, with its tree.
+
+    Raises:
+        FollowError: MALFORMED, SUITE, NO_TREE, TREE_HASH, SIGNER, GROUP_INFO_SIGNATURE, or what a tree is refused for.
+    """
+    info = read_info(group_info)
+    found = _tree_of(info, None)
+    until = {index: FOREVER_S if one.lifetime is None else one.lifetime[1] for index, one in found.members()}
+    interim = interim_transcript_hash(found.suite, info.context.confirmed_transcript_hash, info.confirmation_tag)
+    return PublicGroup(info.context, found, interim, until, {}, info.context.epoch)
 
 
 def reanchor(
@@ -332,6 +342,21 @@ def reanchor(
     if after.epoch <= before.epoch:
         raise FollowError(FollowReason.NOT_LATER, own=before.epoch, shown=after.epoch)
     return replace(after, gaps=before.gaps + 1, last_gap=Gap(before.epoch, after.epoch))
+
+
+def _tree_of(info: GroupInfo, beside: bytes | None) -> RatchetTree:
+    """The tree that a GroupInfo tells, signed by one of its leaves."""
+    context = info.context
+    if context.suite not in FOLLOWED:
+        raise FollowError(FollowReason.SUITE, suite=context.suite)
+    carried = next((one.data for one in info.extensions if one.kind == RATCHET_TREE), beside)
+    if carried is None:
+        raise FollowError(FollowReason.NO_TREE)
+    found = parse_tree(CipherSuite(context.suite), carried)
+    if found.tree_hash != context.tree_hash:
+        raise FollowError(FollowReason.TREE_HASH)
+    _check_info_signature(info, found)
+    return found
 
 
 def _check_leaves(context: GroupContext, tree: RatchetTree, rule: CredentialRule, now_s: int) -> dict[int, int]:

@@ -92,6 +92,7 @@ def check_leaf(
     needed: Requirements,
     rule: CredentialRule,
     now_s: int,
+    late_s: int = 0,
 ) -> int:
     """A leaf by itself, at its place (section 7.3).
 
@@ -103,6 +104,7 @@ def check_leaf(
         needed: what the group demands.
         rule: who may be in the group.
         now_s: seconds since 1970 UTC.
+        late_s: how much earlier those who sent the leaf may have taken it: its lifetime may be over as long.
 
     Returns:
         until when it holds, in seconds since 1970 UTC.
@@ -121,7 +123,7 @@ def check_leaf(
     until = FOREVER_S
     if leaf.lifetime is not None:
         since, until = leaf.lifetime
-        if not since - CLOCK_LEEWAY_S <= now_s <= until:
+        if not since - CLOCK_LEEWAY_S <= now_s <= until + late_s:
             raise FollowError(FollowReason.LIFETIME, leaf=index)
     check_capabilities(leaf, index, needed)
     return min(until, _credential(leaf, index, rule, now_s))
