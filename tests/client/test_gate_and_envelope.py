@@ -19,6 +19,7 @@ from letterlock.client.engine import CommitBundle, Member
 from letterlock.client.envelope import Envelope, EnvelopeKind
 from letterlock.client.errors import EnvelopeError, EnvelopeReason, GateError, GateReason
 from letterlock.client.gate import (
+    END_MLS,
     added_leaf_keys,
     follow_commit,
     screen_commit,
@@ -29,9 +30,21 @@ from letterlock.client.gate import (
 from letterlock.client.groups import chain_next, chain_start
 from letterlock.client.rine import RineEngine
 from letterlock.client.tree import leaves
+from letterlock.model.errors import Reason
 from letterlock.model.ids import AccountId, DeviceId, MessageId, TenantId
-from letterlock.wire.mls import FramingError
+from letterlock.wire.mls import FramingError, parse_public_commit
 from letterlock.wire.mls.group import FollowReason
+from letterlock.wire.mls.proposals import (
+    ExternalInit,
+    GroupContextExtensions,
+    PreSharedKey,
+    Proposal,
+    ProposalReference,
+    PskKind,
+    ReInit,
+    Remove,
+)
+from letterlock.wire.mls.structures import Extension
 from letterlock.wire.preimage import KeyFamily, SoftwareKey, Suite
 
 GROUP = b"gate group"
@@ -168,6 +181,37 @@ def test_external_commits_and_other_proposals_of_foreign_implementations(vectors
         for other in (case.public_message_proposal, case.mls_welcome):
             assert why(bytes.fromhex(other), ()) is GateReason.NOT_PARSED
     assert seen <= {GateReason.WRONG_GROUP, GateReason.NOT_PARSED}
+
+
+@pytest.mark.attack("A14")
+def test_no_commit_changes_more_than_who_is_in(scene: Scene) -> None:
+    _, _, bundle, roster = scene
+    whole = parse_public_commit(bundle.commit)
+
+    def screened(*inside: Proposal | ProposalReference) -> Reason | None:
+        changed = dataclasses.replace(whole, proposals=inside)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("letterlock.client.gate.parse_public_commit", lambda commit: changed)
+            try:
+                screen_commit(bundle.commit, GROUP, 2, roster, everybody, NOW)
+            except GateError as error:
+                return error.reason
+        return None
+
+    assert screened(*whole.proposals) is None
+    assert screened(Remove(1)) is None
+    assert screened(Remove(77)) is GateReason.SENDER_UNKNOWN
+    ends = GroupContextExtensions((Extension(END_MLS, b"end_mls"),))
+    for other in (
+        ends,
+        GroupContextExtensions(()),
+        ReInit(b"other", 1, ()),
+        ExternalInit(bytes(32)),
+        PreSharedKey(PskKind.EXTERNAL, 0, b"id", b"", 0, b"nonce"),
+    ):
+        assert screened(other) is GateReason.PROPOSAL_KIND
+        assert screened(*whole.proposals, other) is GateReason.PROPOSAL_KIND
+    assert screened(ProposalReference(bytes(32))) is GateReason.PROPOSAL_BY_REFERENCE
 
 
 def test_key_packages_must_be_of_the_listed_leaf_and_really_signed(scene: Scene) -> None:

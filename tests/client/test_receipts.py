@@ -297,6 +297,22 @@ async def test_junk_makes_a_device_talk_only_so_much(world: World) -> None:
     assert len(bob.device.waiting(0, 100)) == 1
 
 
+async def test_a_report_that_cannot_be_made_holds_up_nothing(world: World) -> None:
+    alice, bob, ref = await world.pair()
+    first = await sent(alice.device, ref)
+    engine = Failing(bob.device._state.engine, {about(alice.device, first).ciphertext})
+
+    def mute(group_id: bytes, plaintext: bytes) -> bytes:
+        raise EngineError(EngineReason.COMMIT_PENDING)
+
+    engine.encrypt = mute  # type: ignore[attr-defined]
+    bob.device._state.engine = engine
+    assert await heard(bob.device) == [events.Finding(ref.value, "application", "refused_by_the_engine", stopped=False)]
+    bob.device._state.engine = engine.inner
+    await sent(alice.device, ref, b"next")
+    assert contents(await heard(bob.device)) == [b"next"]
+
+
 async def test_a_message_sealed_again_is_receipted_as_it_was_sent(world: World) -> None:
     alice, bob, ref = await world.pair()
     message = await alice.device.send(ref, b"slow")

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, final
 
@@ -126,7 +127,9 @@ class Inbound:
         except (GateError, EngineError, EnvelopeError, DeviceError, ReceiptError, PayloadError) as error:
             self._refused(item, record, error)
             if record is not None and item.kind is ItemKind.APPLICATION:
-                self._report(item, record, error)
+                # Telling is a courtesy: a device that cannot speak in this group now still takes its mailbox.
+                with suppress(EngineError, DeviceError):
+                    self._report(item, record, error)
 
     def _refused(
         self,
