@@ -1,5 +1,5 @@
 .DELETE_ON_ERROR:
-.PHONY: help run env env-dev test test-long bench check fmt lock
+.PHONY: help run env env-dev test test-long mutate bench check fmt lock
 SHELL := /bin/bash
 PY := .venv/bin/python
 
@@ -25,9 +25,13 @@ test: env-dev check ## the test suite (under 15 minutes)
 	@scripts/test-setup.sh
 	@$(PY) -m pytest -m "not long"
 
-test-long: env-dev ## what takes longer: kill cycles, a million inputs a parser
+test-long: env-dev ## what takes longer: kill cycles, a million inputs a parser, mutation testing (under an hour)
 	@scripts/test-setup.sh
-	@$(PY) -m pytest -m long --timeout 3600
+	@$(PY) -m pytest -m long --timeout 3600 --durations=15
+	@$(MAKE) --no-print-directory mutate
+
+mutate: env-dev ## changes the code that decides, line by line, and fails if no test notices it in a guard
+	@$(PY) scripts/mutate.py
 
 bench: env-dev ## accepted-delivered-acknowledged messages, latency and server CPU a message
 	@$(PY) -m bench

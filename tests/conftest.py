@@ -4,10 +4,14 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 # How fast a shared machine is today must not decide whether a test passes.
 settings.register_profile("letterlock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# For mutation testing, that an example fails is all there is to know: nothing smaller is looked for.
+settings.register_profile(
+    "mutation", settings.get_profile("letterlock"), phases=(Phase.explicit, Phase.generate), database=None
+)
 settings.load_profile("letterlock")
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -24,6 +24,7 @@ from letterlock.assurance.floors import (
     lowered_by_policy,
     observed,
     unset,
+    verified_message,
 )
 from letterlock.model.ids import DeviceId, SubjectId
 from letterlock.model.protection import ConsentKind, EvidenceGrade, Protection, Verifier, is_fall, permits
@@ -63,6 +64,12 @@ def test_only_attested_evidence_raises_a_floor() -> None:
     assert risen == Floor(KEY, P.E2EE, FloorBasis.ATTESTED_MESSAGE, 1)
     contradicted = replace(ATTESTED, finding=Finding.FRAMING_DIFFERS)
     assert observed(unset(KEY), contradicted) == unset(KEY)
+
+
+def test_what_a_device_verified_itself_raises_its_own_floor() -> None:
+    for before in Protection:
+        raised = Floor(KEY, P.E2EE, FloorBasis.ATTESTED_MESSAGE, 5)
+        assert verified_message(at(before)) == (at(before) if before is P.E2EE else raised)
 
 
 @pytest.mark.attack("A6")

@@ -142,7 +142,7 @@ def test_rows_must_fit() -> None:
     assert (caught.value.reason, caught.value.place) == (R.NO_ROW, Place("routing.conversation"))
     with pytest.raises(PolicyError) as caught:
         prove(source, (*ROWS, row(RELAY, ROWS[0].ceiling, 2)))
-    assert caught.value.reason is R.REPEATED
+    assert (caught.value.reason, caught.value.sentence) == (R.REPEATED, "two capability rows for relay")
     alone = file_with('[routing]\nconversation = ["relay"]\nnotification = ["relay"]')
     assert prove(alone, ROWS[:1]).rows == ROWS[:1]
 

@@ -9,10 +9,11 @@ from tests.policy.cases import RELAY, ROWS, SMS, allow, file_with, readable, row
 
 from letterlock.model.capability import CapabilityRow
 from letterlock.model.protection import EvidenceGrade, Protection
+from letterlock.policy import proof
 from letterlock.policy.decision import Action, Decision, Fall, Keep
 from letterlock.policy.errors import PolicyError, PolicyReason
 from letterlock.policy.evaluate import Ground, evaluate
-from letterlock.policy.facts import Body, Cell, Facts, OnDowngrade
+from letterlock.policy.facts import CELLS, Body, Cell, Facts, OnDowngrade, Ways
 from letterlock.policy.file import PROFILES, profile_source, read_policy
 from letterlock.policy.guards import GUARDS, HANDLING_GUARDS, PATH_GUARDS
 from letterlock.policy.proof import ProvenPolicy, prove
@@ -340,6 +341,18 @@ def test_the_proof_names_the_first_cell_of_all() -> None:
     assert caught.value.cell.grade is EvidenceGrade.NONE
 
 
+def test_a_table_at_its_bound_is_proven_and_beyond_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = profile_source("standard")
+    monkeypatch.setattr(proof, "MAX_CELLS", CELLS)
+    assert prove(source, ROWS).rows == ROWS
+    monkeypatch.setattr(proof, "MAX_CELLS", CELLS - 1)
+    with pytest.raises(PolicyError) as caught:
+        prove(source, ROWS)
+    assert caught.value.reason is PolicyReason.TOO_MANY_CELLS
+    assert str(CELLS) in caught.value.sentence
+    assert str(CELLS - 1) in caught.value.sentence
+
+
 def test_what_the_proof_rests_on_is_what_was_read() -> None:
     source = profile_source("standard")
     proven = prove(source, ROWS)
@@ -347,3 +360,13 @@ def test_what_the_proof_rests_on_is_what_was_read() -> None:
     assert proven.rows == ROWS
     with pytest.raises(AttributeError):
         proven.hash = b""  # type: ignore[misc]
+
+
+def test_a_grade_changes_what_is_shown_and_never_where_a_message_goes() -> None:
+    rows = (row(RELAY, P.E2EE), row(SMS, P.E2EE))
+    proven = prove(file_with('[routing]\nsealed = ["relay", "sms"]'), rows)
+    for channels in ((RELAY,), (SMS,), (RELAY, SMS)):
+        decisions = [proven.decide(sealed(ways=Ways.of(*channels), grade=grade)) for grade in EvidenceGrade]
+        assert [decision.channels for decision in decisions] == [channels] * len(EvidenceGrade)
+        assert len({decision.indicator for decision in decisions}) == 4
+        assert len({dataclasses.replace(one, indicator=decisions[0].indicator) for one in decisions}) == 1
