@@ -17,6 +17,12 @@ from websockets.typing import Subprotocol
 from bench.provision import Pair, Party, World, private_message
 from letterlock.wire import stream as frames
 
+
+def newer_state() -> int:
+    """A device's state counter: each frame comes from a newer state, and says so (A18)."""
+    return time.time_ns() >> 12
+
+
 POOL = 64
 """Ciphertexts made before the clock starts, for each pair."""
 
@@ -61,7 +67,7 @@ class Recipient:
                     if began is not None:
                         tally.end_to_end_ms.append((now - began) * 1e3)
                 self.applied = frame.first_seq + len(frame.items) - 1
-                await connection.send(frames.encode_ack(self.applied))
+                await connection.send(frames.encode_ack(self.applied, newer_state()))
 
     async def stop(self) -> None:
         assert self._connection is not None
@@ -80,7 +86,7 @@ async def open_stream(port: int, party: Party, applied: int = 0) -> ClientConnec
         proxy=None,
         ping_interval=None,
     )
-    await connection.send(frames.encode_hello(applied, 4096))
+    await connection.send(frames.encode_hello(applied, 4096, newer_state()))
     welcome = frames.decode_server(bytes(await connection.recv()))  # type: ignore[arg-type]
     assert isinstance(welcome, frames.Welcome)
     return connection
@@ -119,7 +125,7 @@ async def _http_caller(
             turn += 1
             tally.sent_at[mark] = now
             parts.append(b'{"client_message_id":"%b","body":"%b"}' % (base64.b64encode(mark), base64.b64encode(body)))
-        payload = b'{"messages":[' + b",".join(parts) + b"]}"
+        payload = b'{"state_counter":%d,"messages":[%b]}' % (newer_state(), b",".join(parts))
         writer.write(head + str(len(payload)).encode() + b"\r\n\r\n" + payload)
         answer = await reader.readuntil(b"\r\n\r\n")
         if not answer.startswith((b"HTTP/1.1 200", b"HTTP/1.1 202")):
@@ -171,7 +177,7 @@ async def _stream_caller(
                 items.append(
                     frames.Submission(frames.TargetKind.GROUP, pair.ref, mark, pool[(turn + at) % POOL][:-16] + mark)
                 )
-            await connection.send(frames.encode_submit(turn, items))
+            await connection.send(frames.encode_submit(turn, items, newer_state()))
             flying[turn] = now
             turn += per_frame
         if not flying:

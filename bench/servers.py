@@ -149,16 +149,16 @@ def _run_store(folder: str, messages: str, batch: str) -> None:
             commands.append(
                 AcceptSealed(
                     1, message_id, message_id, pair.sender.mailbox, pair.number, 0, 1, 1, sealed, key.generation, 2,
-                    shown, 1, relied, now, now + 86_400_000,
+                    shown, 1, relied, now, now + 86_400_000, first + 1,
                 )
             )  # fmt: skip
-        commands += [Ack(1, mailbox, head, now) for mailbox, head in heads.items()]
+        commands += [Ack(1, mailbox, head, now, first + 1) for mailbox, head in heads.items()]
         at_start = time.perf_counter()
         outcomes = core.apply(commands)
         durations.append(time.perf_counter() - at_start)
         heads = {mailbox: seq for outcome in outcomes[:width] for mailbox, seq in outcome.deliveries}
-        if core.wal_bytes > 64 << 20:
-            core.checkpoint(truncate=True)
+        if core.log_is_long:
+            core.restart_log()
     took = time.perf_counter() - began
     after = resource.getrusage(resource.RUSAGE_SELF)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

@@ -290,7 +290,7 @@ def test_plaintext_in_a_shell_is_never_shown_as_verified() -> None:
     """To a relay the shell passes every comparison: the words must not say more than the framing."""
     shell = sealed_by_parser(b"plain words in a shell", SealedKind.PRIVATE_APPLICATION, b"group", 7, b"")
     framing = letterlock_framing(
-        shell, b"group", 7, SealedKind.PRIVATE_APPLICATION, SUBJECT.message_id, Binding.BY_SESSION
+        shell, b"group", 7, SealedKind.PRIVATE_APPLICATION, Binding.BY_SESSION, SUBJECT.message_id
     )
     envelope = Envelope(Form.SEALED, Claim.E2EE, framing)
     tracked = TrackedGroup(b"group", 7, Verifier.GATEWAY)
@@ -353,17 +353,17 @@ def test_our_profile_compares_everything_that_was_declared() -> None:
     good = MessageId(bytes(16))
     kind = SealedKind.PRIVATE_APPLICATION
     cases = [
-        (letterlock_framing(body(), b"group", 7, kind, good, Binding.BY_SESSION), Framing.LETTERLOCK),
-        (letterlock_framing(body(), b"group", 7, kind, good, Binding.BY_SESSION, good), Framing.LETTERLOCK),
-        (letterlock_framing(body(), b"other", 7, kind, good, Binding.BY_SESSION), Framing.DIFFERS),
-        (letterlock_framing(body(), b"group", 6, kind, good, Binding.BY_SESSION), Framing.DIFFERS),
+        (letterlock_framing(body(), b"group", 7, kind, Binding.BY_SESSION, good), Framing.LETTERLOCK),
+        (letterlock_framing(body(), b"group", 7, kind, Binding.BY_SESSION, good, good), Framing.LETTERLOCK),
+        (letterlock_framing(body(), b"other", 7, kind, Binding.BY_SESSION, good), Framing.DIFFERS),
+        (letterlock_framing(body(), b"group", 6, kind, Binding.BY_SESSION, good), Framing.DIFFERS),
         (
-            letterlock_framing(body(), b"group", 7, SealedKind.PRIVATE_COMMIT, good, Binding.BY_SESSION),
+            letterlock_framing(body(), b"group", 7, SealedKind.PRIVATE_COMMIT, Binding.BY_SESSION, good),
             Framing.DIFFERS,
         ),
-        (letterlock_framing(body(), b"group", 7, kind, good, Binding.ABSENT), Framing.DIFFERS),
+        (letterlock_framing(body(), b"group", 7, kind, Binding.ABSENT, good), Framing.DIFFERS),
         (
-            letterlock_framing(body(), b"group", 7, kind, good, Binding.BY_SESSION, MessageId(bytes([1]) * 16)),
+            letterlock_framing(body(), b"group", 7, kind, Binding.BY_SESSION, good, MessageId(bytes([1]) * 16)),
             Framing.DIFFERS,
         ),
     ]

@@ -127,7 +127,7 @@ async def test_a_key_that_the_store_refused_is_good_for_nothing(tmp_path: Path) 
 
 def test_metrics_count_outcomes_and_name_nobody() -> None:
     metrics = Metrics()
-    accepted, conflict = (int(ResultStatus.ACCEPTED), b"", b""), (int(ResultStatus.CONFLICT), b"", b"")
+    accepted, conflict = ResultStatus.ACCEPTED, ResultStatus.CONFLICT
     metrics.submitted([accepted] * 3)
     metrics.submitted([accepted, conflict])
     metrics.connected(1)

@@ -269,6 +269,27 @@ async def test_an_old_copy_of_a_device_is_refused_here_too(site: Site) -> None:
     assert site.lane.taken == 2
 
 
+@pytest.mark.parametrize("fast", [True, False])
+async def test_a_session_that_ends_while_its_message_waits_sends_nothing(
+    site: Site, monkeypatch: pytest.MonkeyPatch, fast: bool
+) -> None:
+    """The decision has become stale, and made again it finds no session."""
+    site.lane.open = fast
+    request = site.request(batch(one(b"1", site.stage.sealed())))
+    before = await site.stage.world.count("message")
+    looked = [site.stage.credentials.device] * (1 if fast else 2)
+
+    def fewer(token_hash: bytes) -> Any:
+        return looked.pop()(token_hash) if looked else None
+
+    monkeypatch.setattr(site.stage.policies, "version", 99)
+    monkeypatch.setattr(site.stage.credentials, "device", fewer)
+    ((status, _, body),) = await site.say(request)
+    assert (status, json.loads(body)["code"]) == (401, "unauthenticated")
+    assert await site.stage.world.count("message") == before
+    assert (site.lane.taken, looked) == (int(fast), [])
+
+
 async def test_who_hangs_up_before_the_answer_still_sent_the_message(site: Site) -> None:
     request = site.request(batch(one(b"1", site.stage.sealed())))
     _, writer = await asyncio.open_connection("127.0.0.1", site.port)

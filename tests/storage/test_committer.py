@@ -16,6 +16,7 @@ from tests.storage.making import CLOCK, make, message
 from letterlock.storage.commands import Ack
 from letterlock.storage.errors import CommitReason, CommitRefused, StorageError, StorageReason
 from letterlock.storage.maintenance_commands import Purge
+from letterlock.storage.sqlite import core as core_module
 from letterlock.storage.sqlite.committer import (
     MAX_QUEUED,
     MAX_QUEUED_BYTES,
@@ -252,13 +253,80 @@ async def test_a_truncation_that_a_reader_holds_up_is_made_up_for(tmp_path: Path
         assert canary not in log.read_bytes() + (tmp_path / DATABASE).read_bytes()
 
 
+async def test_a_long_log_starts_over_and_does_not_grow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core_module, "LONG_LOG", 64)
+    log = tmp_path / f"{DATABASE}-wal"
+    page = 4096 + 24
+    async with writing(tmp_path) as (committer, core):
+        core._restart_at = 64
+        for _ in range(60):
+            await committer.run(message(sealed=os.urandom(20_000)))
+        written = 60 * 20_000 // 4096
+        assert log.stat().st_size < 2 * 64 * page < written * page
+        # With a reader in the way it grows, and starts over once the reader has gone.
+        reader = apsw.Connection(str(tmp_path / DATABASE), flags=apsw.SQLITE_OPEN_READONLY)
+        reader.execute("BEGIN").fetchall()
+        assert reader.execute("SELECT count(*) FROM message").get == 60
+        for _ in range(40):
+            await committer.run(message(sealed=os.urandom(20_000)))
+        grown = log.stat().st_size
+        assert grown > 2 * 64 * page
+        reader.execute("ROLLBACK").fetchall()
+        reader.close()
+        for _ in range(60):
+            await committer.run(message(sealed=os.urandom(20_000)))
+        assert log.stat().st_size < grown + 2 * 64 * page
+        assert core.read_back("SELECT count(*) FROM sealed_body") == [(160,)]
+
+
+async def test_what_cannot_be_staged_at_once_is_applied_with_patience(tmp_path: Path) -> None:
+    """Another connection holds the lock for a moment: the loop does not wait for it, the thread does."""
+    async with writing(tmp_path) as (committer, core):
+        other = apsw.Connection(str(tmp_path / DATABASE))
+        other.execute("BEGIN IMMEDIATE").fetchall()
+        future = committer.submit([message()])
+        await asyncio.sleep(0.05)
+        assert not future.done()
+        other.execute("ROLLBACK").fetchall()
+        other.close()
+        assert (await future)[0].deliveries == ((2, 1), (3, 1))
+        core.busy_ms = 1
+        other = apsw.Connection(str(tmp_path / DATABASE))
+        other.execute("BEGIN IMMEDIATE").fetchall()
+        with pytest.raises(StorageError) as caught:
+            await committer.run(message())
+        assert caught.value.reason is StorageReason.LOCKED
+        other.execute("ROLLBACK").fetchall()
+        other.close()
+        assert (await committer.run(message())).deliveries == ((2, 2), (3, 2))
+
+
+async def test_a_commit_that_fails_after_staging_leaves_nothing(tmp_path: Path) -> None:
+    async with writing(tmp_path, shut=True) as (committer, core):
+        future = committer.submit([message()])
+        await asyncio.sleep(0.01)
+        assert core.sizes == [1]
+
+        def torn() -> None:
+            raise apsw.IOError
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(core, "_commit", torn)
+            core.gate.set()
+            with pytest.raises(StorageError) as caught:
+                await future
+        assert caught.value.reason is StorageReason.IO_FAILED
+        assert (await committer.run(message())).deliveries == ((2, 1), (3, 1))
+        assert core.read_back("SELECT count(*) FROM message") == [(1,)]
+
+
 async def test_a_writer_that_ends_leaves_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with writing(tmp_path, shut=True) as (committer, core):
 
         def broken(_: StoreCore) -> int:
             raise ZeroDivisionError
 
-        monkeypatch.setattr(StoreCore, "wal_bytes", property(broken))
+        monkeypatch.setattr(StoreCore, "log_is_long", property(broken))
         futures = [committer.submit([message()]) for _ in range(3)]
         core.gate.set()
         outcomes = await asyncio.wait_for(asyncio.gather(*futures, return_exceptions=True), 10)

@@ -143,7 +143,7 @@ def test_no_text_gets_into_a_record() -> None:
 def filled(count: int) -> BatchBuilder:
     batch = BatchBuilder()
     for slot in range(count):
-        assert batch.add(delivered(slot, bytes(32), Channel.SMS)) == slot
+        assert batch.add(delivered(slot, bytes(32), Channel.SMS))[0] == slot
     return batch
 
 

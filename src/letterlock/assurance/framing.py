@@ -29,8 +29,8 @@ def letterlock_framing(
     group_id: bytes,
     epoch: int,
     kind: SealedKind,
-    message_id: MessageId,
     binding: Binding,
+    message_id: MessageId | None = None,
     aad_message_id: MessageId | None = None,
 ) -> Framing:
     """Compares what the session declared with what the parser found.
@@ -40,8 +40,8 @@ def letterlock_framing(
         group_id: declared.
         epoch: declared.
         kind: declared.
-        message_id: under which it was submitted.
         binding: what the session binds.
+        message_id: under which it was submitted; needed only beside the next.
         aad_message_id: of the authenticated data, where it has our profile; absent is permitted, another one is not.
     """
     if (

@@ -66,9 +66,12 @@ class StorageKey:
     aead: AESGCM = field(repr=False, compare=False)
 
 
+_PREFIX: Final = b"letterlock/v1/seal\x01"
+
+
 def _aad(column: str, tenant: TenantId, row: Id) -> bytes:
     # The ids have 16 bytes each, so the column's name may have any length.
-    return b"letterlock/v1/seal\x01" + tenant.value + row.value + column.encode()
+    return _PREFIX + tenant.value + row.value + column.encode()
 
 
 def seal(
@@ -123,10 +126,8 @@ class NoncePool:
         self._pool = b""
         self._at = 0
 
-    def __call__(self, count: int) -> bytes:
-        """The next nonce; ``count`` is :data:`NONCE_BYTES`, or the kernel is asked."""
-        if count != NONCE_BYTES:
-            return self._entropy(count)
+    def take(self) -> bytes:
+        """The next nonce."""
         at = self._at
         if at >= len(self._pool):
             self._pool = self._entropy(NONCE_BYTES * self.SIZE)
@@ -140,6 +141,23 @@ def seal_sealed(
 ) -> bytes:
     """Seals the ciphertext of a SealedBody once more, so that it goes when its generation goes. The hot path."""
     return seal(key, tenant, message, COLUMN_SEALED, ciphertext, entropy)
+
+
+class SealedColumn:
+    """Seals for one tenant as :func:`seal_sealed` does; what all its rows have in common is written once."""
+
+    __slots__ = ("_column", "_prefix")
+
+    def __init__(self, tenant: TenantId) -> None:
+        self._prefix = _PREFIX + tenant.value
+        self._column = COLUMN_SEALED.encode()
+
+    def seal(self, key: StorageKey, message: bytes, ciphertext: bytes, nonce: bytes) -> bytes:
+        """Seals the ciphertext of the message with this 16-byte id; at most :data:`MAX_BLOB` bytes, as parsed.
+
+        The nonce is fresh random bytes, :data:`NONCE_BYTES` of them.
+        """
+        return VERSION + nonce + key.aead.encrypt(nonce, ciphertext, self._prefix + message + self._column)
 
 
 def unseal_sealed(key: StorageKey, tenant: TenantId, message: MessageId, blob: bytes) -> bytes:

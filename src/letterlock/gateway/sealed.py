@@ -5,6 +5,7 @@ and looked up. What is left per message is the parser, one PRF, one MAC, one sea
 """
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any, Final, Protocol
@@ -14,7 +15,7 @@ from msgspec import Struct
 from letterlock.assurance import evidence
 from letterlock.assurance.assess import Assessment, Path, assess
 from letterlock.assurance.framing import Binding, letterlock_framing
-from letterlock.custody.sealing import NoncePool, StorageKey, seal_sealed
+from letterlock.custody.sealing import NoncePool, SealedColumn, StorageKey
 from letterlock.gateway.codes import ACTIONS, FALLS, INDICATORS
 from letterlock.gateway.hub import Hub
 from letterlock.model.bodies import SealedKind
@@ -38,6 +39,8 @@ from letterlock.wire.tlog.records import accepted_shape
 MAX_STALE: Final = 3
 """How often a decision is made again when what it relied on has changed; then 503."""
 NO_GROUP: Final = bytes(16)
+KNOWN_TERMS: Final = 50_000
+"""Devices whose terms are in memory: some 20 MB."""
 
 _KINDS: Final = {
     SealedKind.PRIVATE_APPLICATION: int(ItemKind.APPLICATION),
@@ -103,6 +106,17 @@ class _Prepared(Struct, frozen=True, gc=False):
     unframed_shown: Shown
 
 
+class _Terms(Struct, frozen=True, gc=False):
+    """What a device's submissions have in common; ``retention_ms`` is None where policy does not deliver."""
+
+    key: StorageKey
+    relied: Relied
+    prepared: _Prepared
+    retention_ms: int | None
+    column: SealedColumn
+    author: bytes
+
+
 class Offered(Struct, gc=False):
     """One submission: the group it is for, the device's own reference, and the bytes."""
 
@@ -136,6 +150,7 @@ _TRACKED: Final = evidence.TrackedGroup(b"", 0, Verifier.GATEWAY)
 _TRACKED_SUBJECT: Final = evidence.Subject(MessageId(bytes(16)), b"", 0)
 """The class of tracked messages. Which ones are in it, :meth:`GroupHead.tracks` says: group, epoch and leaf."""
 
+_ID_PERSON: Final = b"message-id"
 _APPLICATION: Final = int(ItemKind.APPLICATION)
 _ACCEPTED_STATE: Final = int(MessageState.ACCEPTED)
 _REFUSED: Final = {
@@ -189,6 +204,8 @@ class SealedAcceptor:
         self._clock = clock
         self._prf_key = prf_key
         self._nonces = NoncePool()
+        self._columns: dict[int, SealedColumn] = {}
+        self._known_terms: dict[int, _Terms] = {}
         self._prepared: dict[int, _Prepared] = {}
         self._prepared_for = -1
 
@@ -214,13 +231,14 @@ class SealedAcceptor:
             sender: the session, with the revocation version that it was checked at.
             offered: the submissions.
             renew: checks the session again after something that it relied on has changed: revoking one device
-                makes the decisions of all others stale. None where the session has ended.
+                makes the decisions of all others stale. None where the session has ended; it does not raise.
 
         Raises:
             StorageError: the store takes nothing now; nothing was accepted.
         """
         for one in offered:
-            await self.load_group(sender.tenant, one.group)
+            if not self.knows(sender.tenant, one.group):
+                await self.load_group(sender.tenant, one.group)
         future: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
 
         def then(outcomes: list[Outcome] | StorageError) -> None:
@@ -252,9 +270,7 @@ class SealedAcceptor:
         tenant = sender.tenant
         known = self._groups.known
         now = self._clock.now_ms()
-        key = self._storage_key()
-        relied = Relied(self._policy.version, sender.session_version)
-        prepared = self._decisions(tenant)
+        terms = self._terms(sender)
         commands: list[AcceptSealed | Quarantine] = []
         outcomes: list[Outcome | None] = []
         size = 0
@@ -263,7 +279,7 @@ class SealedAcceptor:
             if group is None:
                 outcomes.append(_NOT_ACCEPTED[ResultStatus.UNKNOWN_TARGET])
                 continue
-            command = self._command(sender, group, one, key, now, relied, prepared)
+            command = self._command(sender, group, one, terms, now)
             if command is None:
                 outcomes.append(_NOT_ACCEPTED[ResultStatus.NOT_ALLOWED])
                 continue
@@ -311,6 +327,8 @@ class SealedAcceptor:
         results: Sequence[Any],
     ) -> list[Outcome]:
         """The outcome of each submission, in their order; what was accepted goes to those who are connected."""
+        if len(commands) == len(offered):
+            return list(map(self._settle, offered, commands, results))
         outcomes: list[Outcome] = []
         at = 0
         for one, outcome in zip(offered, refused, strict=True):
@@ -326,70 +344,63 @@ class SealedAcceptor:
         sender: Sender,
         group: GroupHead,
         one: Offered,
-        key: StorageKey,
+        terms: "_Terms",
         now: int,
-        relied: Relied,
-        prepared: "_Prepared",
     ) -> AcceptSealed | Quarantine | None:
         """The command for one submission; None where policy or its kind forbids it."""
         body = one.body
-        message_id = MessageId(self.message_id(sender, one.message_ref))
+        message_id = blake2b(
+            terms.author + one.message_ref, key=self._prf_key, digest_size=16, person=_ID_PERSON
+        ).digest()
         request_mac = blake2b(one.group + body, key=self._prf_key, digest_size=16).digest()
         try:
             sealed = parse(body)
         except FramingError:
-            return self._unframed(sender, message_id, request_mac, len(body), now, relied, prepared)
+            return _unframed(sender, message_id, request_mac, len(body), terms, now)
         # The session authenticates id and ciphertext in one frame; the group is the one that was addressed.
-        framing = letterlock_framing(sealed, group.group_id, sealed.epoch, sealed.kind, message_id, Binding.BY_SESSION)
+        framing = letterlock_framing(sealed, group.group_id, sealed.epoch, sealed.kind, Binding.BY_SESSION)
         kind = _APPLICATION if sealed.kind is SealedKind.PRIVATE_APPLICATION else _KINDS.get(sealed.kind)
-        if framing is not evidence.Framing.LETTERLOCK or kind is None or prepared.framed.action is not Action.DELIVER:
+        if framing is not evidence.Framing.LETTERLOCK or kind is None or terms.retention_ms is None:
             return None
+        prepared = terms.prepared
+        shown = prepared.tracked_shown if group.tracks(sealed.epoch, sender.mailbox, now) else prepared.framed_shown
+        # In the order of the fields: names cost as much as the rest of making it.
         return AcceptSealed(
-            tenant=sender.tenant,
-            message_id=message_id.value,
-            request_mac=request_mac,
-            sender=sender.mailbox,
-            group=group.number,
-            mailbox=0,
-            kind=kind,
-            epoch=sealed.epoch,
-            sealed=seal_sealed(key, sender.tenant_id, message_id, body, self._nonces),
-            generation=key.generation,
-            size_bucket=size_bucket(len(body)),
-            shown=prepared.tracked_shown if group.tracks(sealed.epoch, sender.mailbox, now) else prepared.framed_shown,
-            state=_ACCEPTED_STATE,
-            relied=relied,
-            now_ms=now,
-            expires_ms=now + prepared.framed.retention_ms,
-            state_counter=sender.state_counter,
-        )
-
-    def _unframed(
-        self,
-        sender: Sender,
-        message_id: MessageId,
-        request_mac: bytes,
-        size: int,
-        now: int,
-        relied: Relied,
-        prepared: "_Prepared",
-    ) -> Quarantine | None:
-        decision = prepared.unframed
-        if decision.action is not Action.QUARANTINE:
-            return None
-        return Quarantine(
-            sender.tenant, message_id.value, request_mac, sender.mailbox, prepared.unframed_shown, size_bucket(size),
-            relied, now, now + decision.metadata_ms, sender.state_counter,
+            sender.tenant, message_id, request_mac, sender.mailbox, group.number, 0, kind, sealed.epoch,
+            terms.column.seal(terms.key, message_id, body, self._nonces.take()), terms.key.generation,
+            size_bucket(len(body)), shown, _ACCEPTED_STATE, terms.relied, now,
+            now + terms.retention_ms, sender.state_counter,
         )  # fmt: skip
+
+    def _terms(self, sender: Sender) -> "_Terms":
+        """What the submissions of a device have in common, as long as nothing of it changes."""
+        key, version = self._storage_key(), self._policy.version
+        found = self._known_terms.get(sender.mailbox)
+        if (
+            found is not None
+            and found.key is key
+            and found.relied.policy == version
+            and found.relied.session == sender.session_version
+        ):
+            return found
+        tenant = sender.tenant
+        column = self._columns.get(tenant)
+        if column is None:
+            column = self._columns[tenant] = SealedColumn(sender.tenant_id)
+        prepared = self._decisions(tenant)
+        framed = prepared.framed
+        terms = _Terms(
+            key, Relied(version, sender.session_version), prepared,
+            framed.retention_ms if framed.action is Action.DELIVER else None, column, _author(sender),
+        )  # fmt: skip
+        if len(self._known_terms) >= KNOWN_TERMS:
+            self._known_terms.clear()
+        self._known_terms[sender.mailbox] = terms
+        return terms
 
     def message_id(self, sender: Sender, message_ref: bytes) -> bytes:
         """The id of a device's message: a keyed function of its own reference, random to everybody else."""
-        return blake2b(
-            sender.tenant_id.value + sender.mailbox.to_bytes(8, "big") + message_ref,
-            key=self._prf_key,
-            digest_size=16,
-            person=b"message-id",
-        ).digest()
+        return blake2b(_author(sender) + message_ref, key=self._prf_key, digest_size=16, person=_ID_PERSON).digest()
 
     def _decisions(self, tenant: int) -> "_Prepared":
         """What policy says of this tenant's framed and unframed submissions: decided once a policy version."""
@@ -456,6 +467,22 @@ class SealedAcceptor:
         return Outcome(status, accepted.message_id, accepted.record_hash, command.shown, len(accepted.deliveries))
 
 
+def _author(sender: Sender) -> bytes:
+    return sender.tenant_id.value + sender.mailbox.to_bytes(8, "big")
+
+
+def _unframed(
+    sender: Sender, message_id: bytes, request_mac: bytes, size: int, terms: _Terms, now: int
+) -> Quarantine | None:
+    decision = terms.prepared.unframed
+    if decision.action is not Action.QUARANTINE:
+        return None
+    return Quarantine(
+        sender.tenant, message_id, request_mac, sender.mailbox, terms.prepared.unframed_shown, size_bucket(size),
+        terms.relied, now, now + decision.metadata_ms, sender.state_counter,
+    )  # fmt: skip
+
+
 SIZE_BUCKETS: Final = (256, 512, 1024, 2048, 4096, 16384, 65536)
 """Upper bounds; rows and records say which bucket, never the size."""
 
@@ -466,10 +493,7 @@ def _stale(results: Sequence[Any]) -> bool:
 
 def size_bucket(size: int) -> int:
     """Which bucket a body of this many bytes falls into, 0 to 7."""
-    for bucket, bound in enumerate(SIZE_BUCKETS):
-        if size <= bound:
-            return bucket
-    return len(SIZE_BUCKETS)
+    return bisect_left(SIZE_BUCKETS, size)
 
 
 def shown_of(assessment: Assessment, decision: Decision, channel: Channel = Channel.RELAY) -> Shown:

@@ -15,8 +15,13 @@ MAX_FAST_BODY: Final = 64 << 10
 """Bytes of a request that is collected here: below uvicorn's own mark for pausing the connection."""
 
 Fields = list[tuple[bytes, bytes]]
-Reply = Callable[[int, bytes, Fields], None]
-"""Sends the answer: status, body, header fields without the length. To be called once."""
+Reply = Callable[[int, bytes, bytes], None]
+"""Sends the answer: status, body, and header fields without the length, as :func:`rendered`. To be called once."""
+
+
+def rendered(fields: Fields) -> bytes:
+    """Header fields as they go over the wire."""
+    return b"".join([b"%b: %b\r\n" % field for field in fields])
 
 
 class Lane(Protocol):
@@ -57,15 +62,14 @@ class _Exchange:
         self.response_complete = False
         self.message_event = _NOBODY_WAITS
 
-    def reply(self, status: int, body: bytes, fields: Fields) -> None:
+    def reply(self, status: int, body: bytes, fields: bytes) -> None:
         """Sends the whole answer in one write."""
         if self.disconnected or self.response_complete:
             return
         self.response_complete = True
-        head = b"".join([b"%b: %b\r\n" % field for field in fields])
         ending = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
         transport = self._protocol.transport
-        transport.write(b"%bcontent-length: %d\r\n%b%b%b" % (_STATUS_LINE[status], len(body), head, ending, body))
+        transport.write(b"%bcontent-length: %d\r\n%b%b%b" % (_STATUS_LINE[status], len(body), fields, ending, body))
         if not self.keep_alive:
             transport.close()
         self._protocol.on_response_complete()
@@ -111,6 +115,13 @@ class _FastProtocol(HttpToolsProtocol):
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        if name == b"expect":
+            super().on_header(name, value)
+        else:
+            self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         if self._is_fast():

@@ -14,7 +14,7 @@ import msgspec
 from letterlock.faces.http.app import Observe, guarded, problem_of
 from letterlock.faces.http.asgi import JSON, NO_SNIFF, NO_STORE, Receive, Scope, Send, header, read_body
 from letterlock.faces.http.auth import Sessions, authenticate, authorise
-from letterlock.faces.http.fast_lane import Reply
+from letterlock.faces.http.fast_lane import Reply, rendered
 from letterlock.faces.http.problems import Code, Problem, field_names, of_validation
 from letterlock.faces.http.routes import Access, Answer, Call, DevicePrincipal, Route
 from letterlock.gateway.codes import INDICATORS
@@ -24,7 +24,7 @@ from letterlock.storage.codes import GRADES, PROTECTIONS, VERIFIERS
 from letterlock.storage.commands import Shown
 from letterlock.storage.errors import StorageError
 from letterlock.storage.relay_commands import RelayReason
-from letterlock.wire.stream import MAX_BODY, NO_HASH, NO_ID, ResultStatus
+from letterlock.wire.stream import MAX_BODY, ResultStatus
 
 MAX_BATCH: Final = 256
 MAX_REQUEST: Final = 2 << 20
@@ -82,7 +82,7 @@ OPERATION: Final = "sendGroupMessages"
 _PREFIX: Final = PREFIX.encode()
 _SUFFIX: Final = SUFFIX.encode()
 _FIELDS: Final = field_names(GroupMessages)
-_FIELDS_OF_RESULTS: Final = [NO_STORE, NO_SNIFF, (b"content-type", JSON)]
+_FIELDS_OF_RESULTS: Final = rendered([NO_STORE, NO_SNIFF, (b"content-type", JSON)])
 _encode: Final = msgspec.json.Encoder().encode
 _CODES: Final = {
     ResultStatus.NOT_ALLOWED: "not_a_member",
@@ -99,6 +99,10 @@ _WORDS: Final = {
 }
 
 
+def _ended() -> Problem:
+    return Problem(Code.UNAUTHENTICATED, detail="This session has expired or was revoked.")
+
+
 class GroupMessagesHandler:
     """Takes batches of sealed messages over HTTP."""
 
@@ -109,7 +113,7 @@ class GroupMessagesHandler:
         acceptor: SealedAcceptor,
         hear: Callable[[int, int], int],
         observe: Observe,
-        submitted: Callable[[Sequence[tuple[int, bytes, bytes]]], None],
+        submitted: Callable[[Sequence[int]], None],
     ) -> None:
         self._sessions = sessions
         self._session_version = session_version
@@ -173,10 +177,15 @@ class GroupMessagesHandler:
                 self._count_refused(offered)
                 self._refuse(outcomes, reply)
                 return
+            try:
+                body = _encode(self._results(device, offered, outcomes))
+            except Problem as problem:
+                self._refuse(problem, reply)
+                return
             self._observe(OPERATION, 200)
-            reply(200, _encode(self._results(offered, outcomes)), _FIELDS_OF_RESULTS)
+            reply(200, body, _FIELDS_OF_RESULTS)
 
-        def renew() -> Sender:
+        def renew() -> Sender | None:
             return self._renewed(device, stated)
 
         self._listen(device, stated)
@@ -190,7 +199,7 @@ class GroupMessagesHandler:
         """The first message to a group since the start: it is read once, and offered even if it does not exist."""
         try:
             await self._acceptor.load_group(device.tenant, offered[0].group)
-            self._renewed(device, stated)
+            self._live(device, stated)
             self._offer(device, stated, offered, reply)
         except Exception as error:  # noqa: BLE001 - whatever it was becomes an answer
             self._refuse(error, reply)
@@ -202,7 +211,7 @@ class GroupMessagesHandler:
 
     def _refuse(self, error: Exception, reply: Reply) -> None:
         problem = problem_of(error, OPERATION, self._observe)
-        reply(problem.status, problem.body(), problem.header_fields())
+        reply(problem.status, problem.body(), rendered(problem.header_fields()))
 
     def _device(self, authorization: bytes | None) -> DevicePrincipal:
         principal = authenticate(self._sessions, authorization)
@@ -251,14 +260,14 @@ class GroupMessagesHandler:
     async def _take(self, device: DevicePrincipal, path: str, wanted: GroupMessages) -> Answer:
         offered = self._offered(path, wanted)
         stated = wanted.state_counter
-        sender = self._renewed(device, stated)
+        sender = self._live(device, stated)
         self._listen(device, stated)
         try:
             outcomes = await self._acceptor.accept(sender, offered, lambda: self._renewed(device, stated))
         except StorageError:
             self._count_refused(offered)
             raise
-        return Answer(200, self._results(offered, outcomes))
+        return Answer(200, self._results(device, offered, outcomes))
 
     def _listen(self, device: DevicePrincipal, stated: int) -> None:
         """Compares the device's state counter with what was heard of it before.
@@ -272,24 +281,31 @@ class GroupMessagesHandler:
             raise Problem(ROLLED_BACK, 409, members={"acknowledged_counter": heard})
 
     def _count_refused(self, offered: list[Offered]) -> None:
-        self._submitted([(int(ResultStatus.OVERLOADED), NO_ID, NO_HASH)] * len(offered))
+        self._submitted([ResultStatus.OVERLOADED] * len(offered))
 
     def _sender(self, device: DevicePrincipal, stated: int) -> Sender:
         """A session that has just been checked."""
         return Sender(device.tenant, device.tenant_id, device.mailbox, self._session_version(), stated)
 
-    def _renewed(self, device: DevicePrincipal, stated: int) -> Sender:
-        """The session, checked now: while the body came in it may have ended.
+    def _renewed(self, device: DevicePrincipal, stated: int) -> Sender | None:
+        """The session, checked now: None where it has ended."""
+        return None if self._sessions.device(device.token_hash) is None else self._sender(device, stated)
+
+    def _live(self, device: DevicePrincipal, stated: int) -> Sender:
+        """The session, checked now: while something was waited for it may have ended.
 
         Raises:
             Problem: it has ended.
         """
-        if self._sessions.device(device.token_hash) is None:
-            raise Problem(Code.UNAUTHENTICATED, detail="This session has expired or was revoked.")
-        return self._sender(device, stated)
+        sender = self._renewed(device, stated)
+        if sender is None:
+            raise _ended()
+        return sender
 
-    def _results(self, offered: list[Offered], outcomes: list[Outcome]) -> GroupMessageResults:
-        self._submitted([(int(one.status), one.message_id, one.record_hash) for one in outcomes])
+    def _results(self, device: DevicePrincipal, offered: list[Offered], outcomes: list[Outcome]) -> GroupMessageResults:
+        if outcomes[0].status is ResultStatus.NOT_ALLOWED and self._sessions.device(device.token_hash) is None:
+            raise _ended()
+        self._submitted([one.status for one in outcomes])
         return GroupMessageResults([self._result(o, r) for o, r in zip(offered, outcomes, strict=True)])
 
     def _result(self, one: Offered, outcome: Outcome) -> GroupMessageResult:

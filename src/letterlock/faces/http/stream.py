@@ -67,8 +67,8 @@ class StreamMetrics(Protocol):
         """A connection began (+1) or ended (-1)."""
         ...
 
-    def submitted(self, answers: Sequence[tuple[int, bytes, bytes]]) -> None:
-        """Submissions were answered: status, message id, record hash."""
+    def submitted(self, statuses: Sequence[int]) -> None:
+        """Submissions were answered: the status of each."""
         ...
 
     def delivered(self, count: int) -> None:
@@ -260,7 +260,8 @@ class _Connection:
             for item in frame.items
         ]
         for one in offered:
-            await self._owner.acceptor.load_group(tenant, one.group)
+            if not self._owner.acceptor.knows(tenant, one.group):
+                await self._owner.acceptor.load_group(tenant, one.group)
         task = asyncio.create_task(self._commit(sender, frame.first_ref, offered))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -276,7 +277,7 @@ class _Connection:
                 _log.error("submission_failed", error_type=type(error).__name__)
             answers = [(int(ResultStatus.OVERLOADED), frames.NO_ID, frames.NO_HASH)] * len(offered)
         self._results.append((len(offered), frames.encode_results(first_ref, answers)))
-        self._owner.metrics.submitted(answers)
+        self._owner.metrics.submitted([status for status, _, _ in answers])
         self._mail.wake.set()
 
     def _acknowledge(self, applied: int, stated: int) -> None:

@@ -10,6 +10,7 @@ The queue is bounded in bytes, and each tenant may hold a share of it; over that
 
 import asyncio
 import threading
+import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
@@ -32,10 +33,12 @@ GATHER_STEP_S: Final = 0.001
 """A busy committer looks this often whether more callers are still coming."""
 GATHER_S: Final = 0.006
 """How long it gathers at most: about as long as a large commit takes, and less than callers wait then anyway."""
+SWIFT_S: Final = 0.001
+"""A disk that syncs within this is not worth two changes of thread to a lone caller, who then waits on the loop."""
+WARY_COMMITS: Final = 256
+"""After a slower one so many commits wait in the thread: a disk that stalls holds the loop up once, not each time."""
 TENANT_SHARE: Final = 0.5
 """Of the queue for one tenant while others wait too."""
-TRUNCATE_AT: Final = 64 << 20
-"""WAL bytes at which the writer itself truncates: only a reader that stays lets the log get that far."""
 
 _log: Final = structlog.get_logger("letterlock.store")
 
@@ -67,6 +70,7 @@ class GroupCommitter:
         self._scheduled = False
         self._seen = 0
         self._gather_until = 0.0
+        self._wary = WARY_COMMITS
         self._closing = False
         self._quiet: list[asyncio.Future[None]] = []
         self._truncate_again = False
@@ -203,9 +207,21 @@ class GroupCommitter:
             except Exception as error:  # noqa: BLE001 - the thread tries once more, with time to wait, and says why not
                 _log.info("stage_failed", error_type=type(error).__name__)
             else:
-                self._jobs.put(lambda: self._write(batch, outcomes))
+                if len(batch) == 1 and not (self._queue or self._wary or self._truncate_again):
+                    self._write_at_once(batch, outcomes)
+                else:
+                    self._jobs.put(lambda: self._write(batch, outcomes))
                 return
         self._jobs.put(lambda: self._write(batch, None))
+
+    def _write_at_once(self, batch: list[Waiter], staged: list[Any]) -> None:
+        """Commits for a lone caller on the loop, as long as the disk is swift."""
+        outcomes = self._durable(batch, staged)
+        if self._core.log_is_long:
+            self._settle(batch, outcomes, self._core.tree_size)
+            self._jobs.put(self._tidy)
+        else:
+            self._finish(batch, outcomes, self._core.tree_size)
 
     def _take(self) -> list[Waiter]:
         queue = self._queue
@@ -220,23 +236,33 @@ class GroupCommitter:
         return taken
 
     def _settle(self, batch: list[Waiter], outcomes: Outcomes, tree_size: int) -> None:
+        self._take_off(batch)
         at = 0
-        for commands, settle, tenant, size in batch:
-            count = len(commands)
-            self._queued -= count
-            self._queued_bytes -= size
-            for held, amount in ((self._per_tenant, count), (self._bytes_per_tenant, size)):
-                held[tenant] -= amount
-                if not held[tenant]:
-                    del held[tenant]
+        for commands, settle, _, _ in batch:
+            after = at + len(commands)
             try:
-                settle(outcomes if isinstance(outcomes, StorageError) else outcomes[at : at + count])
+                settle(outcomes if isinstance(outcomes, StorageError) else outcomes[at:after])
             except Exception as error:  # noqa: BLE001 - one caller's fault must not cost the others their outcomes
                 _log.error("settle_failed", error_type=type(error).__name__)
-            at += count
+            at = after
         if not isinstance(outcomes, StorageError):
             for listener in self._listeners:
                 listener(tree_size)
+
+    def _take_off(self, batch: list[Waiter]) -> None:
+        """They wait no more: the queue has room for others."""
+        counts: dict[int, int] = {}
+        sizes: dict[int, int] = {}
+        for commands, _, tenant, size in batch:
+            counts[tenant] = counts.get(tenant, 0) + len(commands)
+            sizes[tenant] = sizes.get(tenant, 0) + size
+        self._queued -= sum(counts.values())
+        self._queued_bytes -= sum(sizes.values())
+        for held, amounts in ((self._per_tenant, counts), (self._bytes_per_tenant, sizes)):
+            for tenant, amount in amounts.items():
+                held[tenant] -= amount
+                if not held[tenant]:
+                    del held[tenant]
 
     def _finish(self, batch: list[Waiter], outcomes: Outcomes, tree_size: int) -> None:
         """The last batch of a job: the store is free again."""
@@ -273,7 +299,7 @@ class GroupCommitter:
         outcomes = self._durable(batch, staged)
         tell = self._loop.call_soon_threadsafe
         try:
-            tidy = self._truncate_again or self._core.log_is_long or self._core.wal_bytes > TRUNCATE_AT
+            tidy = self._truncate_again or self._core.log_is_long
         except BaseException:
             tell(self._finish, batch, outcomes, self._core.tree_size)
             raise
@@ -282,17 +308,23 @@ class GroupCommitter:
             return
         # Nobody waits for the log's care but the next commit.
         tell(self._settle, batch, outcomes, self._core.tree_size)
-        if self._truncate_again or self._core.wal_bytes > TRUNCATE_AT:
+        self._tidy()
+
+    def _tidy(self) -> None:
+        if self._truncate_again or self._core.log_is_too_long:
             self._truncate()
         else:
             self._core.restart_log()
-        tell(self._finish, [], [], self._core.tree_size)
+        self._loop.call_soon_threadsafe(self._finish, [], [], self._core.tree_size)
 
     def _durable(self, batch: list[Waiter], staged: list[Any] | None) -> Outcomes:
         """Commits what is staged, or applies the batch; each caller by itself where only some are at fault."""
         try:
             if staged is not None:
+                began = time.monotonic()
                 self._core.commit()
+                swift = time.monotonic() - began < SWIFT_S
+                self._wary = max(self._wary - 1, 0) if swift else WARY_COMMITS
                 return staged
             return self._core.apply([command for waiter in batch for command in waiter[0]])
         except Exception as error:  # noqa: BLE001 - a bug in one command must not take the writer down

@@ -14,7 +14,7 @@ from letterlock.model.errors import LetterlockError
 from letterlock.storage.commands import AcceptSealed, Ack
 from letterlock.storage.errors import CommitRefused, StorageError, StorageReason
 from letterlock.storage.sqlite import state as writer_state
-from letterlock.storage.sqlite.connection import BUSY_MS, DATABASE, open_writer, storage_errors
+from letterlock.storage.sqlite.connection import BUSY_MS, open_writer, storage_errors
 from letterlock.storage.sqlite.hot import HotBatch
 from letterlock.storage.sqlite.ledger_rows import grow
 from letterlock.storage.sqlite.transaction import Transaction
@@ -33,6 +33,8 @@ RECORDS_KEPT_MS: Final = 400 * 86_400_000
 """How long the records behind batch entries stay: a year's audit and its preparation."""
 LONG_LOG: Final = 4_096
 """Pages of the write-ahead log (16 MiB) after which it starts over: overwriting costs a third less than growing."""
+TOO_LONG_LOG: Final = 4 * LONG_LOG
+"""Pages (64 MiB): only a reader that stays lets the log get that far."""
 
 
 class StoreCore:
@@ -49,7 +51,6 @@ class StoreCore:
         self, folder: Path, handlers: dict[type, Handler], clock: Clock, *, purge_after_ms: int = 600_000
     ) -> None:
         self._db = open_writer(folder)
-        self._log_file = folder / f"{DATABASE}-wal"
         self._handlers = handlers
         self._clock = clock
         self.purge_after_ms = purge_after_ms
@@ -79,12 +80,9 @@ class StoreCore:
         return self._state.tree.size
 
     @property
-    def wal_bytes(self) -> int:
-        """Size of the write-ahead log."""
-        try:
-            return self._log_file.stat().st_size
-        except OSError:
-            return 0
+    def log_is_too_long(self) -> bool:
+        """Whether starting over has failed so often that the log is to be emptied, readers or not."""
+        return self._log_pages >= TOO_LONG_LOG
 
     @property
     def log_is_long(self) -> bool:

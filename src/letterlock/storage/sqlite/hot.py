@@ -47,6 +47,16 @@ _INSERT_ITEM: Final = (
     "INSERT INTO mailbox_item (key, message, kind) SELECT CAST(substr(value,1,19) AS INTEGER),"
     " CAST(substr(value,20,16) AS INTEGER), CAST(substr(value,36,1) AS INTEGER) FROM carray(?1)"
 )
+_RAISE_COUNTERS: Final = (
+    "UPDATE device SET state_counter=heard.counter FROM (SELECT CAST(substr(value,1,16) AS INTEGER) AS mailbox,"
+    " CAST(substr(value,17,16) AS INTEGER) AS counter FROM carray(?)) AS heard"
+    " WHERE device.mailbox=heard.mailbox AND device.state_counter<heard.counter"
+)
+_DROP_ITEMS: Final = (
+    "DELETE FROM mailbox_item WHERE key IN (SELECT item.key FROM carray(?) AS span CROSS JOIN mailbox_item AS item"
+    " WHERE item.key BETWEEN CAST(substr(span.value,1,19) AS INTEGER) AND CAST(substr(span.value,20,19) AS INTEGER))"
+    " RETURNING key, message"
+)
 _DELIVERED: Final = (
     "UPDATE message SET pending=pending-?1, updated_ms=?2, state=iif(pending<=?1 AND state=?5, ?6, state),"
     " purge_ms=iif(pending<=?1, ?3, NULL) WHERE seq IN carray(?4)"
@@ -85,10 +95,11 @@ class HotBatch:
 
     def accept(self, command: AcceptSealed) -> Accepted | CommitRefused:
         """Takes one message into the batch, or says why not."""
-        tx, state = self._tx, self._tx.state
-        first = self._known.get(command.message_id)
+        tx = self._tx
+        state, message_id = tx.state, command.message_id
+        first = self._known.get(message_id)
         if first is None and not self._complete:
-            first = self._stored(command.message_id)
+            first = self._stored(message_id)
         if first is not None:
             return self._duplicate(command, first)
         relied = command.relied
@@ -98,13 +109,13 @@ class HotBatch:
             targets = self._targets(command)
         except CommitRefused as refusal:
             return refusal
-        if command.state_counter > self._counters.get(command.sender, 0):
-            self._counters[command.sender] = command.state_counter
+        stated = command.state_counter
+        if stated and stated > self._counters.get(command.sender, 0):
+            self._counters[command.sender] = stated
         seq = state.take_seq(tx.db)
-        shown = command.shown
-        committed = message_commitment(tx.salt(), command.message_id)
-        slot = tx.record(records.accepted(command.now_ms, committed, shown.shape, command.size_bucket))
-        record_hash = tx.records.record_hash(slot)
+        shown, now_ms = command.shown, command.now_ms
+        committed = message_commitment(tx.salt(), message_id)
+        slot, record_hash = tx.records.add(records.accepted(now_ms, committed, shown.shape, command.size_bucket))
         deliveries = []
         for number in targets:
             mailbox = state.mailboxes[number]
@@ -112,7 +123,7 @@ class HotBatch:
             deliveries.append((number, mailbox.head))
             self._items.append(b"%019d%016d%d" % (number << MAILBOX_SHIFT | mailbox.head, seq, command.kind))
         row = _ROW % (
-            command.message_id, command.request_mac, record_hash, seq, command.now_ms, command.expires_ms,
+            message_id, command.request_mac, record_hash, seq, now_ms, command.expires_ms,
             command.group, command.sender, len(deliveries), slot, command.size_bucket,
         )  # fmt: skip
         # The commands of this commit keep their `shown` alive, so its identity is a good key here.
@@ -126,11 +137,9 @@ class HotBatch:
             self._bodies.append(b"%016d%010d%b" % (seq, command.generation, command.sealed))
         else:
             self._undelivered.append(seq)
-        self._known[command.message_id] = (command.tenant, seq, command.request_mac, record_hash, command.state)
-        return Accepted(
-            command.message_id, record_hash, -1, slot, seq, duplicate=False, deliveries=tuple(deliveries),
-            status=command.state,
-        )  # fmt: skip
+        self._known[message_id] = (command.tenant, seq, command.request_mac, record_hash, command.state)
+        # In the order of the fields: entry unknown yet, not a duplicate.
+        return Accepted(message_id, record_hash, -1, slot, seq, False, tuple(deliveries), command.state)
 
     def _stored(self, message_id: bytes) -> tuple[int, int, bytes, bytes, int] | None:
         """A key that another command of this commit may have written."""
@@ -207,10 +216,8 @@ class HotBatch:
             self._write_acks()
             self._acks.clear()
         if self._counters:
-            self._tx.db.executemany(
-                "UPDATE device SET state_counter=?1 WHERE mailbox=?2 AND state_counter<?1",
-                [(stated, number) for number, stated in self._counters.items()],
-            )
+            heard = [b"%016d%016d" % item for item in self._counters.items()]
+            run(self._tx.db, _RAISE_COUNTERS, (apsw.carray(tuple(heard)),))
             self._counters.clear()
 
     def _write_accepted(self, entry: int) -> None:
@@ -244,21 +251,20 @@ class HotBatch:
 
     def _write_acks(self) -> None:
         tx, db = self._tx, self._tx.db
-        done: Counter[int] = Counter()
+        ranges = []
         for number, (since, applied) in self._acks.items():
             base = number << MAILBOX_SHIFT
-            found = rows(
-                db,
-                "DELETE FROM mailbox_item WHERE key BETWEEN ? AND ? RETURNING message",
-                (base | since + 1, base | applied),
-            )
-            done.update(message for (message,) in found)
+            ranges.append(b"%019d%019d" % (base | since + 1, base | applied))
+        found = rows(db, _DROP_ITEMS, (apsw.carray(tuple(ranges)),))
+        done = Counter([message for _, message in found])
+        deleted = Counter([key >> MAILBOX_SHIFT for key, _ in found])
+        for number, (since, applied) in self._acks.items():
             salt = tx.salt()
             span = (since + 1).to_bytes(8, "big") + applied.to_bytes(8, "big")
             tx.record(
                 records.acked(
                     tx.now_ms,
-                    len(found),
+                    deleted[number],
                     commit(CommitmentKind.MAILBOX, salt, number.to_bytes(8, "big")).value,
                     commit(CommitmentKind.RANGE, salt, span).value,
                 )

@@ -1,13 +1,16 @@
 """One group commit: what commands see while they are applied, and what is written at its end."""
 
 from collections.abc import Callable
+from typing import Final
 
 import apsw
 
 from letterlock.storage.sqlite.state import WriterState
-from letterlock.wire.tlog.commitments import record_salt
+from letterlock.wire.tlog.commitments import MIN_SALT, record_salts
 from letterlock.wire.tlog.entries import LedgerEntry, encode_entry
 from letterlock.wire.tlog.records import BatchBuilder
+
+SALTS_AT_ONCE: Final = 64
 
 
 class Transaction:
@@ -21,6 +24,7 @@ class Transaction:
         "_effects",
         "_entries_before",
         "_records_before",
+        "_salts",
         "db",
         "entries",
         "first_entry",
@@ -47,6 +51,7 @@ class Transaction:
         self._effects: list[Callable[[], None]] = []
         self._entries_before = 0
         self._records_before = 0
+        self._salts = b""
 
     def append(self, entry: LedgerEntry) -> int:
         """Adds a ledger entry of its own; returns its index, which is final when the transaction is."""
@@ -61,11 +66,14 @@ class Transaction:
         """
         if message:
             self.unplaced.append(message)
-        return self.records.add(record)
+        return self.records.add(record)[0]
 
     def salt(self) -> bytes:
         """The salt of the next record's commitments; it can be derived again while the batch row lives."""
-        return record_salt(self.seed, len(self.records))
+        at = len(self.records) * MIN_SALT
+        if at >= len(self._salts):
+            self._salts = record_salts(self.seed, 2 * len(self.records) + SALTS_AT_ONCE)
+        return self._salts[at : at + MIN_SALT]
 
     def then(self, effect: Callable[[], None]) -> None:
         """Runs after the handler has succeeded: for changes of the writer's memory."""

@@ -228,8 +228,8 @@ class BatchBuilder:
         self._hashes: list[bytes] = []
         self._tree: InnerTree | None = None
 
-    def add(self, record: bytes) -> int:
-        """Adds a record and gives its slot.
+    def add(self, record: bytes) -> tuple[int, bytes]:
+        """Adds a record and gives its slot and leaf hash.
 
         Raises:
             EntryError: the batch is full.
@@ -238,8 +238,9 @@ class BatchBuilder:
         if slot >= MAX_BATCH:
             raise EntryError(EntryReason.BATCH_FULL)
         self.records.append(record)
-        self._hashes.append(sha256(b"\x00" + record).digest())
-        return slot
+        hashed = sha256(b"\x00" + record).digest()
+        self._hashes.append(hashed)
+        return slot, hashed
 
     def __len__(self) -> int:
         return len(self._hashes)

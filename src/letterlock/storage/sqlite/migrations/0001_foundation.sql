@@ -367,7 +367,6 @@ CREATE TRIGGER ledger_checkpoint_kept BEFORE DELETE ON ledger_checkpoint
 CREATE TABLE record_batch (
   entry INTEGER PRIMARY KEY REFERENCES ledger_entry(i) DEFERRABLE INITIALLY DEFERRED,
   seed BLOB NOT NULL,
-  records BLOB NOT NULL,
-  expires_ms INTEGER NOT NULL
+  expires_ms INTEGER NOT NULL,
+  records BLOB NOT NULL
 ) STRICT;
-CREATE INDEX record_batch_expiry ON record_batch(expires_ms);
