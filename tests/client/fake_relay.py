@@ -288,8 +288,9 @@ class FakeRelay:
                 self.boxes[name].put("welcome", ref, raw(entry["welcome"]))
         group.chain = chain_next(group.chain, group.epoch, commit)
         hint = [{"account_id": self.owner[name], "device_id": name} for name in body["adds"]]
+        gone = [{"account_id": self.owner[name], "device_id": name} for name in body["removes"]]
         group.log.append(
-            {"base_epoch": group.epoch, "commit": b64(commit), "adds": hint, "removes": [], "chain": b64(group.chain)}
+            {"base_epoch": group.epoch, "commit": b64(commit), "adds": hint, "removes": gone, "chain": b64(group.chain)}
         )
         group.epoch += 1
         group.members = [name for name in group.members if name not in body["removes"]] + body["adds"]

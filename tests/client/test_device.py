@@ -166,22 +166,59 @@ async def test_three_accounts_and_a_removal(world: World) -> None:
     assert alice.device.group(ref).chain == world.relay.groups[str(ref)].chain
 
 
-async def test_a_removed_device_may_be_welcomed_back(world: World) -> None:
+async def test_a_removed_device_is_welcomed_back_once_it_wants_to(world: World) -> None:
     alice, bob, ref = await world.pair()
     await alice.device.remove_device(ref, bob.device.device)
     await alice.device.send(ref, b"without bob")
     await alice.device.flush()
     await bob.device.sync()
     assert [type(event) for event in await take(bob.device)] == [events.GroupChanged]
+    # Nothing is rejoined silently: not before bob says that the old group may go.
     await alice.device.add_account(ref, bob.device.account)
     await bob.device.sync()
-    assert await take(bob.device) == [events.GroupJoined(ref.value, 4)]
+    assert await take(bob.device) == [events.Finding(ref.value, "welcome", "group_exists", stopped=False)]
+    with pytest.raises(DeviceError) as caught:
+        await alice.device.forget_group(ref)
+    assert caught.value.reason is DeviceReason.GROUP_GOES_ON
+    await bob.device.forget_group(ref)
+    assert ref not in bob.device.groups()
+    assert not bob.device.engine.group_ids()
+    await alice.device.remove_device(ref, bob.device.device)
+    await alice.device.add_account(ref, bob.device.account)
+    await bob.device.sync()
+    found = await take(bob.device)
+    assert found[-1] == events.GroupJoined(ref.value, 6)
+    assert {event.reason for event in found if isinstance(event, events.Finding)} == {"unknown_group"}
     bob.restart()
     for one, other in ((alice, bob), (bob, alice)):
         await one.device.send(ref, b"together again")
         await one.device.flush()
         await other.device.sync()
         assert contents(await take(other.device)) == [b"together again"]
+
+
+async def test_a_device_that_was_added_and_removed_while_it_was_away_goes_on(world: World) -> None:
+    alice, bob, ref = await world.pair()
+    carol, dave = world.phone(), world.phone()
+    for phone in (carol, dave):
+        await phone.enrol()
+    await alice.device.add_account(ref, carol.device.account)
+    await alice.device.remove_device(ref, carol.device.device)
+    # Bob is behind: one commit brings in somebody whom he does not know, the next one removes him.
+    await alice.device.add_account(ref, dave.device.account)
+    await alice.device.remove_device(ref, bob.device.device)
+    other = await dave.device.create_group()
+    for phone in (carol, bob):
+        await dave.device.add_account(other, phone.device.account)
+    for phone, expected in (
+        (carol, [("welcome", "roster_cannot_be_checked", False), ("commit", "unknown_group", False)]),
+        (bob, [("commit", "roster_cannot_be_checked", True)]),
+    ):
+        await phone.device.sync()
+        found = await take(phone.device)
+        assert [(e.operation, e.reason, e.stopped) for e in found if isinstance(e, events.Finding)] == expected
+        # Nothing of it stands in the way of the rest.
+        assert [event.group for event in found if isinstance(event, events.GroupJoined)] == [other.value]
 
 
 async def test_what_was_sealed_before_joining_is_no_finding(world: World) -> None:
@@ -376,6 +413,23 @@ async def test_a_lost_race_is_proposed_again(world: World) -> None:
     assert len(prints) == 1
 
 
+async def test_a_device_that_the_winner_of_the_race_added_is_not_added_again(world: World) -> None:
+    alice, bob, ref = await world.pair()
+    carol = world.phone()
+    await carol.enrol()
+    # Bob's commit wins while alice has not heard of it.
+    assert await bob.device.add_account(ref, carol.device.account) == 3
+    assert await alice.device.add_account(ref, carol.device.account) == 3
+    assert await alice.device.add_account(ref, carol.device.account) == 3
+    await carol.device.sync()
+    assert [type(event) for event in await take(carol.device)] == [events.GroupJoined]
+    await alice.device.send(ref, b"once in it")
+    await alice.device.flush()
+    await carol.device.sync()
+    assert contents(await take(carol.device)) == [b"once in it"]
+    assert len(world.relay.groups[str(ref)].log) == 2
+
+
 async def test_too_old_messages_are_sealed_again(world: World) -> None:
     alice, bob, ref = await world.pair()
     await alice.device.send(ref, b"slow")
@@ -386,6 +440,47 @@ async def test_too_old_messages_are_sealed_again(world: World) -> None:
     assert await alice.device.flush() == 1
     await bob.device.sync()
     assert contents(await take(bob.device)) == [b"slow"]
+
+
+async def test_too_old_messages_wait_for_the_fate_of_a_commit(world: World) -> None:
+    alice, bob, ref = await world.pair()
+    await alice.device.send(ref, b"slow")
+
+    def lost(call: str) -> None:
+        if call.endswith("/commits"):
+            raise httpx.ConnectError("lost")
+
+    world.relay.before = lost
+    with pytest.raises(RelayError):
+        await alice.device.refresh_keys(ref)
+    world.relay.before = lambda call: None
+    for _ in range(5):
+        await bob.device.refresh_keys(ref)
+    for _ in range(2):
+        assert await alice.device.flush() == 0
+    await alice.device.sync()
+    assert not [event for event in await take(alice.device) if isinstance(event, events.Finding)]
+    assert await alice.device.flush() == 0
+    assert await alice.device.flush() == 1
+    await bob.device.sync()
+    assert contents(await take(bob.device)) == [b"slow"]
+
+
+async def test_a_new_member_may_come_late_and_find_others_gone(world: World) -> None:
+    alice, bob, ref = await world.pair()
+    carol, dave = world.phone(), world.phone()
+    for phone in (carol, dave):
+        await phone.enrol()
+    await alice.device.add_account(ref, carol.device.account)
+    await alice.device.add_account(ref, dave.device.account)
+    await alice.device.remove_device(ref, carol.device.device)
+    # Dave was welcomed among four; of one of them the relay says only that it is gone.
+    await dave.device.sync()
+    assert [type(event) for event in await take(dave.device)] == [events.GroupJoined, events.GroupChanged]
+    await dave.device.send(ref, b"late but there")
+    await dave.device.flush()
+    await bob.device.sync()
+    assert contents(await take(bob.device)) == [b"late but there"]
 
 
 async def test_a_store_that_fails_leaves_memory_as_it_was(world: World) -> None:

@@ -127,13 +127,15 @@ async def test_a_fork_is_found_by_who_sees_both_sides(scene: Scene) -> None:
     for victim in (alice, carol):
         assert await victim.findings() == [("application", "refused_by_the_engine", False)]
     await alice.say(ref, SECRET)
-    assert await bob.findings() == [("application", "refused_by_the_engine", False)]
-    assert await carol.heard() == [SECRET]
+    # Besides alice's words, what the others report of bob's.
+    assert set(await bob.findings()) == {("application", "refused_by_the_engine", False)}
+    said = [event.content for event in await carol.told() if isinstance(event, events.Received)]
+    assert said == [SECRET]
     # Whoever is shown both commits of an epoch has the proof, and stops.
     carol.line.slip_in("commit", str(ref), forged[0])
-    assert await carol.findings() == [("commit", "log_forked", True)]
+    assert (await carol.findings())[-1] == ("commit", "log_forked", True)
     alice.line.slip_in("commit", str(ref), forged[0])
-    assert await alice.findings() == [("commit", "log_forked", True)]
+    assert (await alice.findings())[-1] == ("commit", "log_forked", True)
     assert scene.relay.obtained([SECRET]) == set()
 
 
@@ -331,7 +333,8 @@ async def test_a_group_that_is_born_downgraded_is_not_joined(scene: Scene, chose
     member = {"account_id": str(spy.device.account), "device_id": str(spy.device.device)}
     me = {"account_id": str(bob.device.account), "device_id": str(bob.device.device)}
     view = {"group": str(new), "group_id": b64(group_id), "epoch": 1, "chain": b64(bytes(32)), "members": [member, me]}
-    bob.line.instead = lambda call, body: view if call == f"GET /v1/groups/{new}" else None
+    made_up: dict[str, Answer] = {f"GET /v1/groups/{new}": view, f"GET /v1/groups/{new}/commits": {"commits": []}}
+    bob.line.instead = lambda call, body: made_up.get(call)
     bob.line.slip_in("welcome", str(new), raw(welcome))
     found = await bob.told()
     if operation == "forge_welcome":

@@ -1,5 +1,6 @@
 """Real MLS bytes of a real engine pass the relay, and devices that followed it can read each other."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,47 @@ async def test_commit_bundles_of_an_engine(tmp_path: Path) -> None:
         finally:
             ann.engine.close()
             bob.engine.close()
+
+
+@pytest.mark.parametrize("count", [12, pytest.param(100, marks=pytest.mark.long)])
+async def test_of_all_members_who_commit_at_once_one_wins(tmp_path: Path, count: int) -> None:
+    async with opened(tmp_path) as world:
+        phones = [EnginePhone(f"member {number}") for number in range(count)]
+        try:
+            for phone in phones:
+                await Person(phone.id.value.hex()).enrol(world, phone)
+            first, *others = phones
+            start = first.engine.create(GROUP)
+            ref, _, _ = await world.groups.create(first.caller, GROUP, start)
+            made = first.engine.add(GROUP, [phone.engine.key_packages(1)[0] for phone in others])
+            await world.groups.commit(first.caller, ref, offer(first, made, others, b"all".ljust(16)))
+            first.engine.confirm(GROUP)
+            for phone in others:
+                page = await world.mailboxes.page(phone.caller.tenant_id, phone.mailbox, 0, 10)
+                phone.engine.join(page.items[0].body)
+                phone.engine.confirm(GROUP)
+            proposed = [phone.engine.update(GROUP) for phone in phones]
+            assert {bundle.base_epoch for bundle in proposed} == {start + 1}
+            outcomes = await asyncio.gather(
+                *[
+                    world.groups.commit(phone.caller, ref, offer(phone, bundle, [], b"%16d" % number))
+                    for number, (phone, bundle) in enumerate(zip(phones, proposed, strict=True))
+                ],
+                return_exceptions=True,
+            )
+            won = [number for number, outcome in enumerate(outcomes) if not isinstance(outcome, BaseException)]
+            lost = [outcome for outcome in outcomes if isinstance(outcome, WrongEpochError)]
+            assert (len(won), len(lost)) == (1, count - 1)
+            # Everybody else finds the winner's commit in the mailbox, and follows it.
+            for number, phone in enumerate(phones):
+                if number == won[0]:
+                    phone.engine.confirm(GROUP)
+                    continue
+                phone.engine.discard(GROUP)
+                page = await world.mailboxes.page(phone.caller.tenant_id, phone.mailbox, 0, 10)
+                assert page.items[-1].body == proposed[won[0]].commit
+                phone.engine.process(page.items[-1].body)
+            assert len({phone.engine.fingerprint(GROUP) for phone in phones}) == 1
+        finally:
+            for phone in phones:
+                phone.engine.close()

@@ -6,6 +6,7 @@ the very same one again.
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, final
 
 import msgspec
@@ -37,6 +38,15 @@ _FINAL: Final = frozenset(
 """Answers after which a pending commit will never be accepted."""
 
 
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A commit of the engine, and whose mailboxes it adds and removes."""
+
+    bundle: CommitBundle
+    adds: Sequence[str] = ()
+    removes: Sequence[str] = ()
+
+
 @final
 class Commits:
     """Makes groups and changes them."""
@@ -65,57 +75,66 @@ class Commits:
     async def add_account(self, ref: GroupRef, account: AccountId, identity_key: PublicKey | None) -> int:
         """See :meth:`letterlock.client.device.Device.add_account`."""
         packages = await self._accounts.claim(account, identity_key)
-        present = self._state.leaf_keys(ref)
-        adds = {
-            device: package
-            for device, package in packages.items()
-            if self._state.leaf_of(account, device) not in present
-        }
-        return await self._add(ref, adds)
+        return await self._add(ref, account, packages)
 
     async def add_devices(self, ref: GroupRef, account: AccountId, devices: Sequence[DeviceId]) -> int:
         """Adds some devices of an account; returns the epoch. Raises as :meth:`add_account`."""
-        return await self._add(ref, await self._accounts.claim(account, None, devices))
+        return await self._add(ref, account, await self._accounts.claim(account, None, devices))
 
-    async def _add(self, ref: GroupRef, packages: dict[DeviceId, bytes]) -> int:
-        return await self.race(
-            ref,
-            lambda group_id: self._state.engine.add(group_id, list(packages.values())),
-            adds=[str(device) for device in packages],
-        )
+    async def _add(self, ref: GroupRef, account: AccountId, packages: dict[DeviceId, bytes]) -> int:
+        def propose(group_id: bytes) -> Proposal | None:
+            # Looked at each time: whoever won the race may have added some of them.
+            present = self._state.leaf_keys(ref)
+            adds = {
+                device: package
+                for device, package in packages.items()
+                if self._state.leaf_of(account, device) not in present
+            }
+            if not adds:
+                return None
+            return Proposal(self._state.engine.add(group_id, list(adds.values())), adds=[str(name) for name in adds])
+
+        return await self.race(ref, propose)
 
     async def remove_device(self, ref: GroupRef, device: DeviceId) -> int:
         """Removes one member device; returns the epoch."""
 
-        def propose(group_id: bytes) -> CommitBundle:
+        def propose(group_id: bytes) -> Proposal | None:
             for member in self._state.engine.roster(group_id):
                 if self._state.directory.device_of(member.identity) == device:
-                    return self._state.engine.remove(group_id, [member.leaf])
+                    return Proposal(self._state.engine.remove(group_id, [member.leaf]), removes=[str(device)])
             raise GateError(GateReason.UNKNOWN_DEVICE, device=device)
 
-        return await self.race(ref, propose, removes=[str(device)])
+        return await self.race(ref, propose)
 
     async def refresh_keys(self, ref: GroupRef) -> int:
         """A commit that only gives this device fresh keys; returns the epoch."""
 
-        def propose(group_id: bytes) -> CommitBundle:
+        def propose(group_id: bytes) -> Proposal | None:
             # Looked up each time: a roll-back between two attempts makes another engine.
-            return self._state.engine.update(group_id)
+            return Proposal(self._state.engine.update(group_id))
 
         return await self.race(ref, propose)
 
-    async def race(
-        self,
-        ref: GroupRef,
-        propose: Callable[[bytes], CommitBundle],
-        adds: Sequence[str] = (),
-        removes: Sequence[str] = (),
-    ) -> int:
-        """Proposes until a commit wins, at most :data:`MAX_RACES` times."""
+    async def forget(self, ref: GroupRef) -> None:
+        """See :meth:`letterlock.client.device.Device.forget_group`."""
+        async with self._state.lock:
+            record = self._state.group(ref)
+            if not record.stopped:
+                raise DeviceError(DeviceReason.GROUP_GOES_ON, group=ref)
+            self._state.engine.forget(record.group_id)
+            self._state.persist(gone=((GROUPS, ref.value), (PENDING, ref.value)))
+            del self._state.groups[ref.value]
+
+    async def race(self, ref: GroupRef, propose: Callable[[bytes], Proposal | None]) -> int:
+        """Proposes until a commit wins, at most :data:`MAX_RACES` times, or until there is nothing left to propose."""
         for attempt in range(1, MAX_RACES + 1):
             async with self._state.lock:
                 record = self._state.live(ref)
-                bundle = propose(record.group_id)
+                made = propose(record.group_id)
+                if made is None:
+                    return self._state.engine.epoch(record.group_id)
+                bundle = made.bundle
                 pending = PendingCommit(
                     ref.value,
                     bundle.base_epoch,
@@ -123,8 +142,8 @@ class Commits:
                     list(bundle.welcomes),
                     bundle.group_info,
                     bundle.pending_state,
-                    list(adds),
-                    list(removes),
+                    list(made.adds),
+                    list(made.removes),
                     os.urandom(16),
                 )
                 self._state.persist(put=((PENDING, ref.value, msgspec.msgpack.encode(pending)),))

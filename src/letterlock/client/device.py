@@ -169,6 +169,14 @@ class Device:
         """Removes one member device, one that its account no longer lists too; returns the epoch."""
         return await self._commits.remove_device(ref, device)
 
+    async def forget_group(self, ref: GroupRef) -> None:
+        """Drops a group that stands still here, with its keys. Only then is a welcome into it taken again.
+
+        Raises:
+            DeviceError: UNKNOWN_GROUP; GROUP_GOES_ON: have this device removed first.
+        """
+        await self._commits.forget(ref)
+
     async def refresh_keys(self, ref: GroupRef) -> int:
         """A commit that only gives this device fresh keys; returns the epoch."""
         return await self._commits.refresh_keys(ref)

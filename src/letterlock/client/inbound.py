@@ -23,6 +23,8 @@ from letterlock.client.errors import (
     GateError,
     GateReason,
     PayloadError,
+    RelayError,
+    RelayReason,
 )
 from letterlock.client.floors import Put
 from letterlock.client.gate import (
@@ -48,7 +50,7 @@ from letterlock.wire.stream import ItemKind
 
 _KINDS: Final = {kind.name.lower(): kind for kind in ItemKind}
 
-Hints = Callable[[GroupRef, int | None], Awaitable[None]]
+Hints = Callable[[GroupRef, int], Awaitable[None]]
 Seal = Callable[[GroupRecord, envelopes.EnvelopeKind, MessageId, bytes, int], Outgoing]
 
 
@@ -111,7 +113,8 @@ class Inbound:
 
     async def _one(self, item: Item) -> None:
         record = self.groups.get(item.group)
-        if record is not None and record.stopped and not _again(item, record):
+        if record is not None and record.stopped:
+            self._shut(item)
             return
         try:
             if item.kind is ItemKind.WELCOME:
@@ -130,6 +133,15 @@ class Inbound:
                 # Telling is a courtesy: a device that cannot speak in this group now still takes its mailbox.
                 with suppress(EngineError, DeviceError):
                     self._report(item, record, error)
+
+    def _shut(self, item: Item) -> None:
+        """Nothing more is taken for a group that stands. A welcome back is said: who wants in again forgets it first.
+
+        An engine does not tell who signed a welcome, so that a group of somebody else's would come in the same way.
+        """
+        if item.kind is ItemKind.WELCOME:
+            exists = str(EngineReason.GROUP_EXISTS)
+            self._events.append(events.Finding(item.group, "welcome", exists, stopped=False))
 
     def _refused(
         self,
@@ -150,17 +162,16 @@ class Inbound:
             self._keep(msgspec.structs.replace(record, stopped=str(error.reason)))
 
     async def _welcome(self, item: Item) -> None:
-        held = self.groups.get(item.group)
-        if held is not None and not _again(item, held):
+        if item.group in self.groups:
             raise EngineError(EngineReason.GROUP_EXISTS)
         joined = self._engine.join(item.body)
         try:
             # One id, one group: else a second group could take the first one's place under its id.
-            if any((one.group_id == joined.group_id) != (one.ref == item.group) for one in self.groups.values()):
+            if any(one.group_id == joined.group_id for one in self.groups.values()):
                 raise EngineError(EngineReason.GROUP_EXISTS)
             screen_joined(joined)
             if not all(self._directory.listed(member.identity) for member in joined.roster):
-                await self._hints(GroupRef(item.group), None)
+                await self._ask(GroupRef(item.group), joined.epoch)
             screen_roster(joined.roster, self._directory.listed, self._now_ms)
         except OperationError:
             self._engine.discard(joined.group_id)
@@ -169,11 +180,20 @@ class Inbound:
         self._keep(GroupRecord(item.group, joined.group_id, b"", joined=joined.epoch))
         self._events.append(events.GroupJoined(item.group, joined.epoch))
 
+    async def _ask(self, ref: GroupRef, from_epoch: int) -> None:
+        """Fetches the lists of a group's members. What the relay refuses to say must not hold up the mailbox."""
+        try:
+            await self._hints(ref, from_epoch)
+        except RelayError as error:
+            if error.reason not in {RelayReason.FORBIDDEN, RelayReason.NOT_FOUND}:
+                raise
+            raise GateError(GateReason.ROSTER_UNKNOWN) from None
+
     async def _commit(self, item: Item, record: GroupRecord) -> None:
         epoch = self._engine.epoch(record.group_id)
         screen_order(item.body, record, epoch)
         if not all(map(self._directory.listed, added_leaf_keys(item.body))):
-            await self._hints(GroupRef(item.group), epoch)
+            await self._ask(GroupRef(item.group), epoch)
         roster = self._engine.roster(record.group_id)
         screen_commit(item.body, record.group_id, epoch, roster, self._directory.listed, self._now_ms)
         followed = follow_commit(self._engine.group_info(record.group_id), item.body, self._now_ms)
@@ -214,7 +234,7 @@ class Inbound:
     async def _sender(self, item: Item, content: envelopes.Envelope) -> ListedDevice:
         """The sender's entry on the list that it names, or on a later one."""
         if content.list_version > self._directory.version(content.account):
-            await self._hints(GroupRef(item.group), None)
+            await self._ask(GroupRef(item.group), content.epoch)
         head = self._directory.head(content.account)
         entry = head.find(content.device) if head else None
         if head is None or entry is None or content.list_version > head.version:
@@ -298,8 +318,3 @@ class Inbound:
     def _keep(self, record: GroupRecord) -> None:
         self.groups[record.ref] = record
         self._put[GROUPS, record.ref] = msgspec.msgpack.encode(record)
-
-
-def _again(item: Item, record: GroupRecord) -> bool:
-    """A welcome back into a group that this device was removed from."""
-    return item.kind is ItemKind.WELCOME and record.stopped == str(EngineReason.GROUP_LEFT)

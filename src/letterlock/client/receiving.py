@@ -68,14 +68,21 @@ class Receiving:
         if change.outbox:
             state.wake()
 
-    async def _hints(self, ref: GroupRef, from_epoch: int | None) -> None:
-        """Fetches and verifies the lists of accounts that the relay names; what it says is only where to look."""
+    async def _hints(self, ref: GroupRef, from_epoch: int) -> None:
+        """Fetches and verifies the lists of accounts that the relay names; what it says is only where to look.
+
+        It names who is a member now, and who came and went since an epoch: members of that epoch may be gone.
+        """
         relay = await self._session.relay()
-        if from_epoch is None:
-            hints = (await relay.call("GET", f"/v1/groups/{ref}", GroupView)).members
-        else:
-            path = f"/v1/groups/{ref}/commits?from_epoch={from_epoch}"
-            hints = [hint for entry in (await relay.call("GET", path, CommitsAnswer)).commits for hint in entry.adds]
+        hints = list((await relay.call("GET", f"/v1/groups/{ref}", GroupView)).members)
+        epoch = from_epoch
+        while True:
+            path = f"/v1/groups/{ref}/commits?from_epoch={epoch}"
+            page = (await relay.call("GET", path, CommitsAnswer)).commits
+            hints += [hint for entry in page for hint in (*entry.adds, *entry.removes)]
+            if not page or page[-1].base_epoch < epoch:
+                break
+            epoch = page[-1].base_epoch + 1
         for account in dict.fromkeys(hint.account_id for hint in hints):
             try:
                 await self._accounts.learn(AccountId.parse(account))

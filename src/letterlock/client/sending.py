@@ -10,7 +10,7 @@ from letterlock.assurance.receipts import NO_ERA, Receipted, ReceiptType
 from letterlock.assurance.remedies import forbids_resend
 from letterlock.client import envelope as envelopes
 from letterlock.client import events
-from letterlock.client.errors import DeviceError, DeviceReason, EngineError, RelayError, RelayReason
+from letterlock.client.errors import DeviceError, DeviceReason, EngineError, EngineReason, RelayError, RelayReason
 from letterlock.client.floors import Put
 from letterlock.client.groups import SPOKEN, GroupRecord, Outgoing
 from letterlock.client.receipts import digest
@@ -197,6 +197,10 @@ class Outgoings:
                 outgoing = msgspec.msgpack.decode(data, type=Outgoing)
                 if result.status is stream.ResultStatus.EPOCH_TOO_OLD:
                     resealed = self._resealed(outgoing)
+                    if resealed is EngineReason.COMMIT_PENDING:
+                        # Nothing is sealed in this group until its fate is known; the words wait.
+                        again.append(data)
+                        continue
                     if isinstance(resealed, Outgoing):
                         again.append(msgspec.msgpack.encode(resealed))
                         put += self._kept_again(outgoing, resealed)
