@@ -10,16 +10,19 @@ import pytest
 from tests.relay import mls
 from tests.relay.test_relay_with_engine import EnginePhone
 from tests.relay.world import Person, World, opened
+from tests.wire_mls.group_maker import NOW_S, LeafMaker, Made, by_value, new_extensions
 
 from letterlock.client.engine import CommitBundle
 from letterlock.model.clock import ManualClock
 from letterlock.model.ids import GroupRef
+from letterlock.relay import groups
 from letterlock.relay.bundle import Bundle, Welcome
 from letterlock.relay.directory import GroupDirectory
 from letterlock.relay.errors import RelayError
-from letterlock.relay.tracking import Followed, Seen, follow
+from letterlock.relay.tracking import Followed, Seen, anchor_again, follow
 from letterlock.storage.relay_commands import GroupStanding, RelayReason
 from letterlock.wire.mls.group import unpack
+from letterlock.wire.mls.structures import Extension
 from letterlock.wire.tlog.entries import Finding, decode_entry
 from letterlock.wire.tlog.words import FindingCode
 
@@ -78,6 +81,14 @@ class Chat:
     async def update(self, by: str, **changed: object) -> None:
         made = self.phones[by].engine.update(GROUP)
         await self.send(by, replace(self.offer(made), **changed), made)  # type: ignore[arg-type]
+
+    def broken_info(self) -> bytes:
+        """A GroupInfo of the epoch to come, with a bit of its signature turned; the commit of this name is given up."""
+        engine = self.phones["ann"].engine
+        engine.discard(GROUP)
+        info = engine.update(GROUP).group_info
+        engine.discard(GROUP)
+        return info[:-1] + bytes([info[-1] ^ 1])
 
     async def standing(self) -> GroupStanding | None:
         row, _ = await self.world.groups.look(self.phones["ann"].caller, self.ref)
@@ -289,3 +300,38 @@ def test_what_is_never_followed_is_no_finding() -> None:
         assert follow(None, seen, 1) == Followed(None, None)
     broken = Seen(0, mls.commit(GROUP, 0), False, b"nonsense", {}, 1)
     assert follow(None, broken, 1) == Followed(None, FindingCode.GROUP_COMMIT_INVALID)
+
+
+@pytest.mark.attack("A14")
+def test_a_group_that_says_it_ended_is_not_tracked_until_it_says_otherwise() -> None:
+    able = {"can_extensions": (0xF001, 0xF002)}
+    made = Made.of("ab", 1, (), **able)
+    leaves = {index: signer.public for index, signer in made.members.items()}
+
+    def commit(extensions: tuple[Extension, ...]) -> Seen:
+        path = made.path(0, leaf=LeafMaker(made.members[0], can_extensions=(0xF001, 0xF002)))
+        data = made.commit(0, [by_value(new_extensions(extensions))], path)
+        seen = Seen(made.state.epoch, data, False, None, leaves, 0)
+        made.follow(data)
+        return seen
+
+    info = made.group_info()
+    held, finding = anchor_again(None, info, leaves, NOW_S)
+    assert (held.standing, finding) == (F, None)
+    ended = follow(held, commit((Extension(0xF002, b"end_mls"),)), NOW_S)
+    assert ended.public is not None
+    assert (ended.public.standing, ended.finding) == (LOWERED, FindingCode.DOWNGRADE_SUSPECTED)
+    revived = follow(ended.public, commit(()), NOW_S)
+    assert revived.public is not None
+    assert (revived.public.standing, revived.finding) == (F, None)
+
+
+async def test_a_large_group_is_followed_beside_the_event_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(groups, "LARGE_STATE", 0)
+    async with chat(tmp_path) as one:
+        await one.add("ann", "bob")
+        await one.update("bob")
+        assert await one.standing() is F
+        assert one.tracks("bob")
+        await lose(one, replace(one.offer(one.phones["ann"].engine.update(GROUP)), group_info=one.broken_info()))
+        assert await one.findings() == [FindingCode.GROUP_FORKED]

@@ -137,12 +137,15 @@ def _begin(seen: Seen, now_s: int) -> Followed:
 
 
 def _judge(group: PublicGroup, leaves: Mapping[int, bytes], now_s: int, before: GroupStanding) -> Followed:
-    """Whether the leaves are those of the members, and hold; what was noticed before is not noticed again."""
+    """Whether the leaves are those of the members, hold, and go on; what was noticed before is not noticed again."""
     finding: FindingCode | None = None
     if sorted(one.signature_key for one in group.roster()) != sorted(leaves.values()):
         finding = FindingCode.GROUP_ROSTER_DIFFERS
     elif group.expired(now_s):
         finding = FindingCode.GROUP_LEAF_EXPIRED
+    elif group.ended:
+        # RCC.16: the group takes no more encrypted messages. Whoever still sends some is not told that all is well.
+        finding = FindingCode.DOWNGRADE_SUSPECTED
     standing = GroupStanding.FOLLOWED if finding is None else GroupStanding.LOWERED
     public = PublicState(group.epoch, standing, min(group.good_until * 1_000, _NEVER_MS), group.gaps, pack(group))
     return Followed(public, finding if before is GroupStanding.FOLLOWED else None)
