@@ -123,6 +123,8 @@ class GroupMessagesHandler:
         self._submitted = submitted
         self._decode = msgspec.json.Decoder(GroupMessages).decode
         self._paths: dict[str, bytes] = {}
+        self._urls: dict[bytes, bytes] = {}
+        """Groups by the plain spelling of their path, for the fast lane."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._security: dict[tuple[int, int, int, int], SealedSecurity] = {}
 
@@ -140,13 +142,15 @@ class GroupMessagesHandler:
 
     def wants(self, method: bytes, url: bytes) -> bool:
         """Whether the fast lane may take this; a query or an escape sends it the other way."""
-        return (
-            url.endswith(_SUFFIX)
-            and method == b"POST"
-            and url.startswith(_PREFIX)
-            and b"?" not in url
-            and b"%" not in url
-            and url.isascii()
+        return method == b"POST" and (
+            url in self._urls
+            or (
+                url.endswith(_SUFFIX)
+                and url.startswith(_PREFIX)
+                and b"?" not in url
+                and b"%" not in url
+                and url.isascii()
+            )
         )
 
     def take(self, url: bytes, fields: list[tuple[bytes, bytes]], body: bytes, reply: Reply) -> None:
@@ -162,7 +166,13 @@ class GroupMessagesHandler:
             device = self._device(authorization)
             self._check_media(media)
             wanted = self._decoded(body)
-            offered = self._offered(url.decode("ascii"), wanted)
+            group = self._urls.get(url)
+            if group is None:
+                group = self._group(url.decode("ascii"))
+                if len(self._urls) >= MAX_PATHS:
+                    self._urls.clear()
+                self._urls[url] = group
+            offered = self._offered(group, wanted)
             stated = wanted.state_counter
             if self._acceptor.knows(device.tenant, offered[0].group):
                 self._offer(device, stated, offered, reply)
@@ -246,8 +256,7 @@ class GroupMessagesHandler:
             self._paths[path] = known
         return known
 
-    def _offered(self, path: str, wanted: GroupMessages) -> list[Offered]:
-        ref = self._group(path)
+    def _offered(self, ref: bytes, wanted: GroupMessages) -> list[Offered]:
         offered = []
         for message in wanted.messages:
             if len(message.client_message_id) != 16:
@@ -258,7 +267,7 @@ class GroupMessagesHandler:
         return offered
 
     async def _take(self, device: DevicePrincipal, path: str, wanted: GroupMessages) -> Answer:
-        offered = self._offered(path, wanted)
+        offered = self._offered(self._group(path), wanted)
         stated = wanted.state_counter
         sender = self._live(device, stated)
         self._listen(device, stated)

@@ -31,7 +31,7 @@ MAX_DELIVER_BYTES: Final = 256 << 10
 PAGE: Final = 256
 """Items read from the store at once for a device that is behind."""
 PACE_S: Final = 0.025
-TOGETHER: Final = 8
+TOGETHER: Final = 12
 """Under load the messages of one device travel together: so many, or whatever has come since the last frame left this
 long ago. A frame each way costs the relay as much as three messages do. Without load each goes at once."""
 MAX_SUBMITS: Final = 16
