@@ -77,6 +77,22 @@ def test_a_second_process_that_would_write_gets_a_clear_error(gateway: Running, 
     assert httpx.get(f"{gateway.url}/v1/health").status_code == 200
 
 
+def test_a_gateway_leaves_no_core_dump(gateway: Running) -> None:
+    (process,) = [
+        status for status in Path("/proc").glob("[0-9]*") if str(gateway.settings).encode() in _read(status / "cmdline")
+    ]
+    limits = (process / "limits").read_text()
+    (line,) = [line for line in limits.splitlines() if line.startswith("Max core file size")]
+    assert line.split()[4:6] == ["0", "0"]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
 def test_no_file_of_the_folder_is_undeclared(gateway: Running) -> None:
     names = {one.name for one in FILES}
     for path in gateway.folder.iterdir():

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from pathlib import Path
 
+import httpx
 import pytest
 from rich.console import Console
 
@@ -21,8 +22,11 @@ from letterlock.lab.sweep import Canary, Directory, File, sweep
 @pytest.mark.attack("A3", "A16")
 @pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.long)])
 async def test_nothing_is_shown_too_high_and_the_counts_are_true(
-    tmp_path: Path, count: int, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, count: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    scratch, metrics = tmp_path / "temporary", tmp_path / "metrics.txt"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
     centre = await start_centre()
     gateway = await start_gateway(tmp_path, centre.port)
     try:
@@ -31,12 +35,17 @@ async def test_nothing_is_shown_too_high_and_the_counts_are_true(
         outcome = await play(tmp_path, gateway, centre, count, seed=count)
         await asyncio.sleep(2.5)  # a head is signed every second, a purge made every second
         after = await counted(gateway, tmp_path / "after")
+        async with httpx.AsyncClient(base_url=gateway.url) as http:
+            told = await http.get("/metrics", headers={"authorization": f"Bearer {gateway.api_key}"})
+        metrics.write_text(told.text)
         numbers = [Canary(f"numbers {at}", digits, is_number=True) for at, digits in enumerate(outcome.prefixes)]
         report = sweep(
             [Canary("marker", outcome.marker), *numbers],
             [
                 Directory(gateway.folder, "gateway files"),
+                Directory(scratch, "gateway temporary files"),
                 File(gateway.log, "gateway log", present="tenant_created"),
+                File(metrics, "gateway metrics", present="letterlock_submissions"),
             ],
         )
     finally:

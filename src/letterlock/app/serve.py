@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import resource
 import signal
 import socket
 import ssl
@@ -116,5 +117,7 @@ def run(settings: Settings, *, announce: bool = False) -> None:
     import uvloop
 
     configure(settings.log.level)
+    # A core dump would hold keys and readable messages. The limit is hard: nothing in this process can raise it again.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(settings, announce=announce))
