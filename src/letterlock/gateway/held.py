@@ -12,8 +12,8 @@ from letterlock.assurance.fallback import FallbackEvent, FallbackState, step
 from letterlock.gateway.offers import Counts
 from letterlock.gateway.policies import Policies
 from letterlock.gateway.questions import TRAFFICS, QuestionBook
-from letterlock.gateway.sealed import shown_of
 from letterlock.gateway.security import Assessments
+from letterlock.gateway.shown import shown_of
 from letterlock.model.clock import Clock
 from letterlock.model.protection import ConsentKind, EvidenceGrade, Protection
 from letterlock.policy.decision import Action, Fall

@@ -29,8 +29,9 @@ from letterlock.gateway.offers import (
 )
 from letterlock.gateway.policies import Policies
 from letterlock.gateway.questions import TRAFFICS, About, QuestionBook
-from letterlock.gateway.sealed import MAX_STALE, shown_of, size_bucket
+from letterlock.gateway.sealed import MAX_STALE
 from letterlock.gateway.security import Assessments
+from letterlock.gateway.shown import shown_of, size_bucket
 from letterlock.model.capability import Channel
 from letterlock.model.clock import Clock
 from letterlock.model.ids import ChallengeId, MessageId, TenantId

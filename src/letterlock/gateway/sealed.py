@@ -5,7 +5,6 @@ and looked up. What is left per message is the parser, one PRF, one MAC, one sea
 """
 
 import asyncio
-from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any, Final, Protocol
@@ -13,32 +12,25 @@ from typing import Any, Final, Protocol
 from msgspec import Struct
 
 from letterlock.assurance import evidence
-from letterlock.assurance.assess import Assessment, Path, assess
+from letterlock.assurance.assess import Path
 from letterlock.assurance.framing import Binding, letterlock_framing
 from letterlock.custody.sealing import NoncePool, SealedColumn, StorageKey
-from letterlock.gateway.codes import ACTIONS, FALLS, INDICATORS
 from letterlock.gateway.hub import Hub
+from letterlock.gateway.sealed_policy import PolicyInForce, Prepared, SealedPolicy
+from letterlock.gateway.shown import size_bucket
 from letterlock.model.bodies import SealedKind
-from letterlock.model.capability import Channel
 from letterlock.model.clock import Clock
-from letterlock.model.ids import MessageId, TenantId
+from letterlock.model.ids import TenantId
 from letterlock.model.message import MessageState
-from letterlock.model.protection import Protection, Verifier
-from letterlock.policy.decision import Action, Decision
-from letterlock.policy.facts import Body, Claim, Face, Facts, Framing, OnDowngrade, Submission, Traffic, Ways
-from letterlock.policy.proof import ProvenPolicy
+from letterlock.policy.decision import Action
 from letterlock.relay.directory import GroupHead
-from letterlock.storage.codes import GRADES, PROTECTIONS, VERIFIERS
 from letterlock.storage.commands import Accepted, AcceptSealed, Quarantine, Relied, Shown
 from letterlock.storage.errors import CommitReason, CommitRefused, StorageError, StorageReason
 from letterlock.wire.mls import FramingError, parse
 from letterlock.wire.stream import ItemKind, ResultStatus, encode_delivery_item
-from letterlock.wire.tlog.commitments import rule_tag
-from letterlock.wire.tlog.records import accepted_shape
 
 MAX_STALE: Final = 3
 """How often a decision is made again when what it relied on has changed; then 503."""
-NO_GROUP: Final = bytes(16)
 KNOWN_TERMS: Final = 50_000
 """Devices whose terms are in memory: some 20 MB."""
 
@@ -77,16 +69,6 @@ class Committer(Protocol):
         ...
 
 
-class PolicyInForce(Protocol):
-    """The proven policy of a tenant, and its version."""
-
-    version: int
-
-    def of(self, tenant: int) -> ProvenPolicy:
-        """The tenant's policy."""
-        ...
-
-
 class Sender(Struct, frozen=True, gc=False):
     """The device session that brought a message."""
 
@@ -98,20 +80,12 @@ class Sender(Struct, frozen=True, gc=False):
     """What the device stated of itself; the caller has compared it with what was heard before."""
 
 
-class _Prepared(Struct, frozen=True, gc=False):
-    framed: Decision
-    framed_shown: Shown
-    tracked_shown: Shown
-    unframed: Decision
-    unframed_shown: Shown
-
-
 class _Terms(Struct, frozen=True, gc=False):
     """What a device's submissions have in common; ``retention_ms`` is None where policy does not deliver."""
 
     key: StorageKey
     relied: Relied
-    prepared: _Prepared
+    prepared: Prepared
     retention_ms: int | None
     column: SealedColumn
     author: bytes
@@ -145,10 +119,6 @@ class Outcome(Struct, frozen=True, gc=False):
     shown: Shown | None
     fanout: int
 
-
-_TRACKED: Final = evidence.TrackedGroup(b"", 0, Verifier.GATEWAY)
-_TRACKED_SUBJECT: Final = evidence.Subject(MessageId(bytes(16)), b"", 0)
-"""The class of tracked messages. Which ones are in it, :meth:`GroupHead.tracks` says: group, epoch and leaf."""
 
 _ID_PERSON: Final = b"message-id"
 _APPLICATION: Final = int(ItemKind.APPLICATION)
@@ -195,8 +165,7 @@ class SealedAcceptor:
         clock: Clock,
         prf_key: bytes,
     ) -> None:
-        self._path = path
-        self._policy = policy
+        self._policy = SealedPolicy(path, policy)
         self._groups = groups
         self._committer = committer
         self._hub = hub
@@ -206,8 +175,6 @@ class SealedAcceptor:
         self._nonces = NoncePool()
         self._columns: dict[int, SealedColumn] = {}
         self._known_terms: dict[int, _Terms] = {}
-        self._prepared: dict[int, _Prepared] = {}
-        self._prepared_for = -1
 
     def knows(self, tenant: int, ref: bytes) -> bool:
         """Whether a group is in memory, so that :meth:`offer` can find it."""
@@ -220,7 +187,7 @@ class SealedAcceptor:
 
     def shown(self, tenant: int) -> tuple[Shown, Relied]:
         """What is said of a tenant's handshake messages, and what that relies on: they are framed as messages are."""
-        return self._decisions(tenant).framed_shown, Relied(self._policy.version)
+        return self._policy.of(tenant).framed_shown, Relied(self._policy.version)
 
     async def accept(
         self, sender: Sender, offered: Sequence[Offered], renew: Callable[[], Sender | None] | None = None
@@ -344,7 +311,7 @@ class SealedAcceptor:
         sender: Sender,
         group: GroupHead,
         one: Offered,
-        terms: "_Terms",
+        terms: _Terms,
         now: int,
     ) -> AcceptSealed | Quarantine | None:
         """The command for one submission; None where policy or its kind forbids it."""
@@ -372,7 +339,7 @@ class SealedAcceptor:
             now + terms.retention_ms, sender.state_counter,
         )  # fmt: skip
 
-    def _terms(self, sender: Sender) -> "_Terms":
+    def _terms(self, sender: Sender) -> _Terms:
         """What the submissions of a device have in common, as long as nothing of it changes."""
         key, version = self._storage_key(), self._policy.version
         found = self._known_terms.get(sender.mailbox)
@@ -387,7 +354,7 @@ class SealedAcceptor:
         column = self._columns.get(tenant)
         if column is None:
             column = self._columns[tenant] = SealedColumn(sender.tenant_id)
-        prepared = self._decisions(tenant)
+        prepared = self._policy.of(tenant)
         framed = prepared.framed
         terms = _Terms(
             key, Relied(version, sender.session_version), prepared,
@@ -401,52 +368,6 @@ class SealedAcceptor:
     def message_id(self, sender: Sender, message_ref: bytes) -> bytes:
         """The id of a device's message: a keyed function of its own reference, random to everybody else."""
         return blake2b(_author(sender) + message_ref, key=self._prf_key, digest_size=16, person=_ID_PERSON).digest()
-
-    def _decisions(self, tenant: int) -> "_Prepared":
-        """What policy says of this tenant's framed and unframed submissions: decided once a policy version."""
-        if self._prepared_for != self._policy.version:
-            self._prepared.clear()
-            self._prepared_for = self._policy.version
-        found = self._prepared.get(tenant)
-        if found is None:
-            framed, shown = self._decide(tenant, evidence.Framing.LETTERLOCK, evidence.Form.SEALED)
-            tracked, raised = self._decide(tenant, evidence.Framing.LETTERLOCK, evidence.Form.SEALED, _TRACKED)
-            # More evidence is shown; it is no reason to deliver what framing alone would not.
-            same = (tracked.action, tracked.retention_ms) == (framed.action, framed.retention_ms)
-            unframed = self._decide(tenant, evidence.Framing.ABSENT, evidence.Form.UNPARSED)
-            found = self._prepared[tenant] = _Prepared(framed, shown, raised if same else shown, *unframed)
-        return found
-
-    def _decide(
-        self,
-        tenant: int,
-        framing: evidence.Framing,
-        form: evidence.Form,
-        tracked: evidence.TrackedGroup | None = None,
-    ) -> tuple[Decision, Shown]:
-        assessment = assess(
-            evidence.Envelope(form, evidence.Claim.E2EE, framing),
-            evidence.Session(evidence.Source.LISTED_DEVICE, evidence.Standing.AUTHORISED),
-            self._path,
-            tracked=tracked,
-            subject=None if tracked is None else _TRACKED_SUBJECT,
-        )
-        parsed = form is evidence.Form.SEALED
-        decision = self._policy.of(tenant).decide(
-            Facts(
-                body=Body.SEALED,
-                claim=Claim.E2EE_AUTHORISED,
-                framing=Framing.VALID if parsed else Framing.INVALID,
-                grade=assessment.grade,
-                submission=Submission.DEVICE_SESSION,
-                floor=Protection.E2EE,
-                ways=Ways.of(Channel.RELAY),
-                on_downgrade=OnDowngrade.REFUSE,
-                face=Face.CANNOT_ASK,
-                traffic=Traffic.CONVERSATION,
-            )
-        )
-        return decision, shown_of(assessment, decision)
 
     def _settle(self, one: Offered, command: AcceptSealed | Quarantine, result: Any) -> Outcome:
         if isinstance(result, CommitRefused):
@@ -483,33 +404,8 @@ def _unframed(
     )  # fmt: skip
 
 
-SIZE_BUCKETS: Final = (256, 512, 1024, 2048, 4096, 16384, 65536)
-"""Upper bounds; rows and records say which bucket, never the size."""
-
-
 def _stale(results: Sequence[Any]) -> bool:
     for result in results:  # noqa: SIM110 - a generator costs more than all the rest of this for one message
         if type(result) is CommitRefused and result.reason is CommitReason.STALE_DECISION:
             return True
     return False
-
-
-def size_bucket(size: int) -> int:
-    """Which bucket a body of this many bytes falls into, 0 to 7."""
-    return bisect_left(SIZE_BUCKETS, size)
-
-
-def shown_of(assessment: Assessment, decision: Decision, channel: Channel = Channel.RELAY) -> Shown:
-    """What every surface says, from an assessment and a decision on a channel: one value, kept with the decision."""
-    return Shown(
-        protection=PROTECTIONS.index(assessment.show_as),
-        grade=GRADES.index(assessment.grade),
-        verifier=VERIFIERS.index(assessment.verifier),
-        indicator=INDICATORS.index(decision.indicator),
-        decision=ACTIONS.index(decision.action),
-        rule=decision.rule,
-        fall=FALLS.index(decision.fall),
-        shape=accepted_shape(
-            channel, assessment.show_as, assessment.grade, assessment.verifier, rule_tag(decision.rule)
-        ),
-    )
