@@ -81,6 +81,7 @@ class FakeRelay:
         self.boxes: dict[str, Box] = {}
         self.idempotent: dict[tuple[str, bytes], tuple[bytes, dict[str, Any]]] = {}
         self.sent: dict[bytes, bytes] = {}
+        self.reports: list[tuple[str, dict[str, Any]]] = []
         self.calls: list[str] = []
         self.logins = 0
         self.tamper: Callable[[str, dict[str, Any]], None] = lambda call, answer: None
@@ -264,6 +265,9 @@ class FakeRelay:
                 start = int(query["from_epoch"])
                 return {"commits": [entry for entry in group.log if entry["base_epoch"] >= start]}
             return self._commit(ref, group, body, device)
+        if path[2] == "reports":
+            self.reports.append((device, body))
+            return {"accounts": len({self.owner[name] for name, _ in self.reports}), "quarantined": False}
         if body["state_counter"] < self.counters[device]:
             raise RefusalError(409, "state_rolled_back", acknowledged_counter=self.counters[device])
         self.counters[device] = body["state_counter"]

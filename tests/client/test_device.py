@@ -1,6 +1,7 @@
 """Devices against a relay in memory: the whole life, bad luck, and a relay that lies (A1, A2, A18)."""
 
 import asyncio
+import hashlib
 import os
 import shutil
 import time
@@ -607,6 +608,12 @@ async def test_an_external_commit_never_reaches_the_engine(world: World) -> None
     with pytest.raises(DeviceError) as caught:
         await bob.device.send(ref, b"x")
     assert caught.value.reason is DeviceReason.GROUP_STOPPED
+    ((who, report),) = world.relay.reports
+    assert (who, report["kind"], raw(report["commit_hash"])) == (
+        str(bob.device.device),
+        "invalid_commit",
+        hashlib.sha256(external).digest(),
+    )
     # The engine itself would have taken it: the gate is what refuses.
     original(external)
     assert len(bob.device.engine.roster(record.group_id)) == 3
@@ -821,3 +828,45 @@ async def test_no_words_rest_readable_on_the_device(world: World) -> None:
         for file in phone.path.parent.glob("*"):
             assert CANARY not in file.read_bytes()
     assert contents([event for _, event in bob.device.inbox()]) == [CANARY]
+
+
+async def test_a_report_is_kept_until_the_relay_has_it(world: World) -> None:
+    alice, bob, ref = await world.pair()
+    bundle = alice.device.engine.update(alice.device.group(ref).group_id)
+    alice.device.engine.discard(alice.device.group(ref).group_id)
+    broken = bundle.commit[:-1] + bytes([bundle.commit[-1] ^ 1])
+
+    def unreachable(call: str) -> None:
+        if call.endswith("/reports"):
+            raise httpx.ConnectError("down")
+
+    world.relay.before = unreachable
+    world.relay.boxes[str(bob.device.device)].put("commit", str(ref), broken)
+    assert await bob.device.sync() == 1
+    assert world.relay.reports == []
+    bob.restart()
+    with pytest.raises(RelayError) as caught:
+        await bob.device.report_stuck()
+    assert caught.value.reason is RelayReason.UNREACHABLE
+    world.relay.before = lambda call: None
+    assert [told.accounts for told in await bob.device.report_stuck()] == [1]
+    assert [raw(body["commit_hash"]) for _, body in world.relay.reports] == [hashlib.sha256(broken).digest()]
+    assert await bob.device.report_stuck() == ()
+
+
+async def test_a_fork_is_no_report(world: World) -> None:
+    alice, bob, ref = await world.pair()
+    await alice.device.refresh_keys(ref)
+    await bob.device.sync()
+    record = bob.device.group(ref)
+    other = alice.device.engine.update(record.group_id).commit
+    alice.device.engine.discard(record.group_id)
+    # Two epochs ahead of bob: what is missing is the relay's doing.
+    world.relay.groups[str(ref)].epoch += 1
+    await take(bob.device)
+    box = world.relay.boxes[str(bob.device.device)]
+    bob.device._state.groups[ref.value] = record.after(record.applied[-1][0] + 1, b"another", record.chain, "")
+    box.put("commit", str(ref), other)
+    await bob.device.sync()
+    assert await take(bob.device) == [events.Finding(ref.value, "commit", "log_forked", stopped=True)]
+    assert world.relay.reports == []

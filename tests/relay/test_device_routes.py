@@ -58,7 +58,14 @@ async def not_served(scope: Any, receive: Any, send: Any) -> None:
 def routes_of(world: World) -> tuple[Route, ...]:
     return device_routes(
         DeviceServices(
-            world.accounts, world.sessions, world.packages, world.groups, world.mailboxes, ENVIRONMENT, AUDIENCE
+            world.accounts,
+            world.sessions,
+            world.packages,
+            world.groups,
+            world.mailboxes,
+            world.reports,
+            ENVIRONMENT,
+            AUDIENCE,
         )
     )
 

@@ -65,7 +65,14 @@ def whole_face(world: World) -> HttpFace:
         Metrics().submitted,
     )
     services = DeviceServices(
-        world.accounts, world.sessions, world.packages, world.groups, world.mailboxes, ENVIRONMENT, AUDIENCE
+        world.accounts,
+        world.sessions,
+        world.packages,
+        world.groups,
+        world.mailboxes,
+        world.reports,
+        ENVIRONMENT,
+        AUDIENCE,
     )
     return HttpFace(
         (*device_routes(services), messages.route()),

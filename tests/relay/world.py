@@ -32,6 +32,7 @@ from letterlock.relay.groups import Caller, Groups
 from letterlock.relay.key_packages import ClaimQuota, KeyPackages
 from letterlock.relay.mailboxes import Mailboxes
 from letterlock.relay.nonces import NonceBook
+from letterlock.relay.reports import Reports
 from letterlock.relay.sessions import Login, Sessions
 from letterlock.storage.commands import Relied, Shown
 from letterlock.storage.relay_commands import GroupCommitted
@@ -117,6 +118,10 @@ class World:
             self.committer, self.reads, self.group_directory, self.keys, self.notified, self.policy, clock, os.urandom,
             listed,
         )  # fmt: skip
+        self.reported: list[bool] = []
+        self.reports = Reports(
+            self.committer, self.reads, self.keys, ENVIRONMENT, AUDIENCE, os.urandom, self.reported.append
+        )
         self.mailboxes = Mailboxes(self.committer, self.reads, self.keys, self.directory, clock)
 
     async def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -159,12 +164,13 @@ class Phone:
         self.tenant = tenant
         self.id = DeviceId(secret("id")[:16])
         self.session_key = SoftwareKey(KeyFamily.SESSION, Suite.ED25519, secret("session"))
+        self.envelope = SoftwareKey(KeyFamily.ENVELOPE, Suite.ED25519, secret("envelope"))
         self.suite = suite
         self.leaf = mls.SuiteLeaf(secret("leaf"), suite)
         self.entry = Device(
             self.id,
             DeviceKind.NATIVE,
-            SoftwareKey(KeyFamily.ENVELOPE, Suite.ED25519, secret("envelope")).public,
+            self.envelope.public,
             self.leaf.public,
             self.session_key.public,
         )

@@ -170,7 +170,7 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
     )
     relay = await open_relay(
         committer, reads, sessions, groups, keys.storage, hub, acceptor, clock, settings.environment,
-        settings.mls.listed(),
+        settings.mls.listed(), metrics,
     )  # fmt: skip
     sessions.on_device_ended(hub.wake)
     maintenance.add("mailboxes", settings.store.purge_every_s, relay.mailboxes.purge)

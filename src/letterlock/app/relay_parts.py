@@ -14,8 +14,10 @@ from letterlock.relay.key_packages import ClaimQuota, KeyPackages
 from letterlock.relay.mailboxes import Mailboxes
 from letterlock.relay.nonces import NonceBook
 from letterlock.relay.ports import Committer, Delivery, HandshakePolicy, SealingKeys
+from letterlock.relay.reports import Reports
 from letterlock.relay.sessions import Sessions
 from letterlock.storage.sqlite.relay_reads import RelayReads
+from letterlock.watch.metrics import Metrics
 from letterlock.wire.mls import CipherSuite
 
 AUDIENCE: Final = "letterlock"
@@ -41,6 +43,7 @@ async def open_relay(
     clock: Clock,
     environment: str,
     suites: frozenset[CipherSuite],
+    metrics: Metrics,
 ) -> RelayParts:
     """Makes it; live sessions are loaded before the first request."""
     accounts = Accounts(committer, reads, sessions, groups, environment, os.urandom)
@@ -50,5 +53,6 @@ async def open_relay(
     packages = KeyPackages(committer, ClaimQuota(clock), clock, os.urandom, suites)
     ordering = Groups(committer, reads, groups, keys, delivery, policy, clock, os.urandom, suites)
     mailboxes = Mailboxes(committer, reads, keys, sessions, clock)
-    services = DeviceServices(accounts, logins, packages, ordering, mailboxes, environment, AUDIENCE)
+    reports = Reports(committer, reads, keys, environment, AUDIENCE, os.urandom, metrics.reported)
+    services = DeviceServices(accounts, logins, packages, ordering, mailboxes, reports, environment, AUDIENCE)
     return RelayParts(device_routes(services), mailboxes)

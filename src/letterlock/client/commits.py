@@ -29,6 +29,7 @@ MAX_RACES: Final = 3
 _FINAL: Final = frozenset(
     {
         RelayReason.WRONG_EPOCH,
+        RelayReason.GROUP_QUARANTINED,
         RelayReason.REFUSED,
         RelayReason.FORBIDDEN,
         RelayReason.NOT_FOUND,
@@ -57,14 +58,17 @@ class Commits:
         self._accounts: Final = accounts
         self._receiving: Final = receiving
 
-    async def create_group(self) -> GroupRef:
-        """Makes a group with this device alone."""
+    async def create_group(self, replaces: GroupRef | None = None) -> GroupRef:
+        """Makes a group with this device alone; ``replaces`` names the quarantined one that it follows."""
         relay = await self._session.relay()
         async with self._state.lock:
             group_id = os.urandom(16)
             epoch = self._state.engine.create(group_id)
             self._state.persist()
-            answer = await relay.call("POST", "/v1/groups", GroupAnswer, {"group_id": group_id, "epoch": epoch})
+            body: dict[str, object] = {"group_id": group_id, "epoch": epoch}
+            if replaces is not None:
+                body["replaces"] = str(replaces)
+            answer = await relay.call("POST", "/v1/groups", GroupAnswer, body)
             try:
                 ref = GroupRef.parse(answer.group)
             except ValueError:
@@ -183,6 +187,13 @@ class Commits:
             if error.reason not in _FINAL:
                 raise
             state.engine.discard(record.group_id)
+            if error.reason is RelayReason.GROUP_QUARANTINED:
+                why = str(DeviceReason.GROUP_QUARANTINED)
+                over = msgspec.structs.replace(record, stopped=record.stopped or why)
+                told = events.encode(events.Finding(ref.value, "commit", why, stopped=True))
+                state.persist(put=((GROUPS, ref.value, msgspec.msgpack.encode(over)),), gone=gone, inbox=(told,))
+                state.groups[ref.value] = over
+                raise
             state.persist(gone=gone)
             if error.reason is RelayReason.WRONG_EPOCH:
                 raise DeviceError(DeviceReason.LOST_RACE) from None

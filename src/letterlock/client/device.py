@@ -7,6 +7,7 @@ The work is done by the parts: :mod:`~letterlock.client.enrolment`, :mod:`~lette
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final, final
 
 import httpx
@@ -21,6 +22,7 @@ from letterlock.client.engine import MAX_KEY_PACKAGES, EngineFactory, MlsEngine
 from letterlock.client.engines import DEFAULT, ENGINES
 from letterlock.client.enrolment import Accounts
 from letterlock.client.envelope import EnvelopeKind
+from letterlock.client.errors import RelayError
 from letterlock.client.floors import ClearCopy, DeviceFloors, Peer
 from letterlock.client.groups import GroupRecord
 from letterlock.client.payload import Payload, encode
@@ -32,6 +34,7 @@ from letterlock.client.sent import MessageReceipts
 from letterlock.client.session import Session
 from letterlock.client.state import DeviceState
 from letterlock.client.store import Change, DeviceStore
+from letterlock.client.stuck import Reported, StuckGroups
 from letterlock.client.transport import Sending
 from letterlock.model.clock import Clock
 from letterlock.model.ids import AccountId, ConsentId, DeviceId, GroupRef, MessageId
@@ -63,7 +66,8 @@ class Device:
         self._outgoings: Final = Outgoings(self._state, self._session)
         self._receiving: Final = Receiving(self._state, self._session, self._accounts, self._outgoings)
         self._commits: Final = Commits(self._state, self._session, self._accounts, self._receiving)
-        self._recovery: Final = Recovery(self._state, self._accounts, self._commits)
+        self._recovery: Final = Recovery(self._state, self._session, self._accounts, self._commits)
+        self._stuck: Final = StuckGroups(self._state, self._session)
 
     # -- who I am -------------------------------------------------------------------------------------------------
 
@@ -235,6 +239,27 @@ class Device:
         """
         return await self._recovery.replace(ref)
 
+    async def report_stuck(self) -> tuple[Reported, ...]:
+        """Tells the relay, signed, of commits that it ordered and that the gate or the engine refused here.
+
+        Called by :meth:`sync` and with each run of the stream too; a report that was not taken down is kept.
+
+        Raises:
+            RelayError: the relay was not reached, or takes none now.
+        """
+        return await self._stuck.report()
+
+    async def give_up_group(self, ref: GroupRef) -> Reported:
+        """The author of a group's last commit agrees that others cannot take it; this device sends nothing more there.
+
+        Needed where only two accounts are members: the relay then quarantines the group when both have said so.
+
+        Raises:
+            DeviceError: UNKNOWN_GROUP; NOT_THE_AUTHOR: the last commit was not made here.
+            RelayError: refused or unreachable.
+        """
+        return await self._stuck.give_up(ref)
+
     # -- messages -------------------------------------------------------------------------------------------------
 
     async def send(self, ref: GroupRef, content: bytes, resends: MessageId | None = None) -> MessageId:
@@ -288,7 +313,9 @@ class Device:
     async def sync(self) -> int:
         """Fetches the mailbox over HTTP until it is empty; returns how many items were taken."""
         await self._commits.settle()
-        return await self._receiving.sync()
+        taken = await self._receiving.sync()
+        await self._tell()
+        return taken
 
     async def flush(self) -> int:
         """Sends the outbox over HTTP; returns how many were accepted."""
@@ -338,7 +365,13 @@ class Device:
         run = await self._receiving.delivered(first_seq, items)
         await self._commits.settle()
         await self._receiving.take_items(run)
+        await self._tell()
         return self._state.store.cursor
+
+    async def _tell(self) -> None:
+        # A report that cannot be made now holds up nothing: it is kept, and made with the next run.
+        with suppress(RelayError):
+            await self._stuck.report()
 
     def waiting(self, after: int, limit: int) -> list[Sending]:
         """Outbox entries after a position."""

@@ -7,6 +7,8 @@ import msgspec
 
 GROUPS: Final = "group"
 PENDING: Final = "pending"
+STUCK: Final = "stuck"
+"""By group: the commit that this device could not take, until the relay has its report."""
 SEEN: Final = "seen"
 SPOKEN: Final = "spoken"
 """By group: the number of this device's newest message."""
@@ -45,6 +47,14 @@ class GroupRecord(msgspec.Struct, frozen=True):
         """Whether another commit of this epoch was applied here: one log cannot hold both."""
         digest = hashlib.sha256(commit).digest()
         return any(epoch == base_epoch and held != digest for epoch, held in self.applied)
+
+
+class StuckCommit(msgspec.Struct, frozen=True):
+    """A commit that is to be reported: the epoch that it is for, where it was met (0: made here), and its hash."""
+
+    base_epoch: int
+    sequence: int
+    commit_hash: bytes
 
 
 class PendingCommit(msgspec.Struct, frozen=True):

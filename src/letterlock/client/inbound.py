@@ -4,6 +4,7 @@ import os
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, Final, final
 
 import msgspec
@@ -37,7 +38,17 @@ from letterlock.client.gate import (
     screen_order,
     screen_roster,
 )
-from letterlock.client.groups import GROUPS, HEARD, SEEN, SPOKEN, GroupRecord, Outgoing, chain_next
+from letterlock.client.groups import (
+    GROUPS,
+    HEARD,
+    SEEN,
+    SPOKEN,
+    STUCK,
+    GroupRecord,
+    Outgoing,
+    StuckCommit,
+    chain_next,
+)
 from letterlock.client.receipts import MAX_REPORTS, digest, reportable
 from letterlock.client.relay import MailboxItem
 from letterlock.client.sent import REPORTS, ROSTERS, epoch_name
@@ -49,6 +60,8 @@ from letterlock.wire.mls import FramingError, parse
 from letterlock.wire.stream import ItemKind
 
 _KINDS: Final = {kind.name.lower(): kind for kind in ItemKind}
+
+_NOT_THE_COMMIT: Final = frozenset({GateReason.LOG_FORKED, GateReason.COMMIT_MISSING, GateReason.WRONG_GROUP})
 
 Hints = Callable[[GroupRef, int], Awaitable[None]]
 Seal = Callable[[GroupRecord, envelopes.EnvelopeKind, MessageId, bytes, int], Outgoing]
@@ -160,6 +173,22 @@ class Inbound:
         self._events.append(events.Finding(item.group, operation, str(error.reason), stopped=stops))
         if stops and record is not None:
             self._keep(msgspec.structs.replace(record, stopped=str(error.reason)))
+            self._stuck(item, record, error)
+
+    def _stuck(self, item: Item, record: GroupRecord, error: OperationError[Any]) -> None:
+        """Keeps what the relay is to hear of: a commit of this group that was refused for what it is.
+
+        A fork, or a commit that is missing, is no fault of this commit, and nothing that a relay would count.
+        """
+        if item.kind is not ItemKind.COMMIT or error.reason in _NOT_THE_COMMIT:
+            return
+        try:
+            framed = parse(item.body)
+        except FramingError:
+            return
+        if framed.group_id == record.group_id and framed.epoch is not None:
+            kept = StuckCommit(framed.epoch, item.sequence, sha256(item.body).digest())
+            self._put[STUCK, record.ref] = msgspec.msgpack.encode(kept)
 
     async def _welcome(self, item: Item) -> None:
         if item.group in self.groups:

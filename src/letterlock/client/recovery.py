@@ -12,7 +12,17 @@ from typing import Final, final
 from letterlock.assurance.device_list import DeviceList
 from letterlock.client.commits import Commits
 from letterlock.client.enrolment import Accounts
-from letterlock.client.errors import DeviceError, DeviceReason, EngineError, GateError, GateReason, RelayError
+from letterlock.client.errors import (
+    DeviceError,
+    DeviceReason,
+    EngineError,
+    GateError,
+    GateReason,
+    RelayError,
+    RelayReason,
+)
+from letterlock.client.relay import GroupView
+from letterlock.client.session import Session
 from letterlock.client.state import DeviceState
 from letterlock.model.ids import DeviceId, GroupRef
 
@@ -77,8 +87,9 @@ class LossStatement:
 class Recovery:
     """Removes, re-adds, and starts over."""
 
-    def __init__(self, state: DeviceState, accounts: Accounts, commits: Commits) -> None:
+    def __init__(self, state: DeviceState, session: Session, accounts: Accounts, commits: Commits) -> None:
         self._state: Final = state
+        self._session: Final = session
         self._accounts: Final = accounts
         self._commits: Final = commits
 
@@ -123,7 +134,7 @@ class Recovery:
         record = self._state.group(ref)
         leaves = [member.identity for member in self._state.engine.roster(record.group_id)]
         found = {owner[0] for leaf in leaves if (owner := self._state.directory.of_leaf(leaf)) is not None}
-        fresh = await self._commits.create_group()
+        fresh = await self._commits.create_group(ref if await self._quarantined(ref) else None)
         mine = self._state.keys.account_id
         for account in sorted(found):
             head = await self._accounts.learn(account)
@@ -149,6 +160,17 @@ class Recovery:
             raise GateError(GateReason.UNKNOWN_DEVICE, device=instead_of)
         others = [entry for entry in head.devices if entry.device not in {instead_of, mine.device_id}]
         return await self._accounts.publish_list(others, tenant_key)
+
+    async def _quarantined(self, ref: GroupRef) -> bool:
+        """Whether the relay says so: then it records which group the new one follows."""
+        relay = await self._session.relay()
+        try:
+            view = await relay.call("GET", f"/v1/groups/{ref}", GroupView)
+        except RelayError as error:
+            if error.reason in {RelayReason.FORBIDDEN, RelayReason.NOT_FOUND}:
+                return False
+            raise
+        return view.quarantine is not None
 
     def _is_in(self, ref: GroupRef, device: DeviceId) -> bool:
         record = self._state.group(ref)

@@ -114,6 +114,21 @@ class MemberHint(_Answer, frozen=True):
     device_id: str
 
 
+class Quarantine(_Answer, frozen=True):
+    """Why a group takes nothing any more."""
+
+    base_epoch: int
+    commit_hash: bytes
+    since_ms: int
+
+
+class ReportAnswer(_Answer, frozen=True):
+    """POST /v1/groups/{group}/reports."""
+
+    accounts: int
+    quarantined: bool
+
+
 class GroupView(_Answer, frozen=True):
     """GET /v1/groups/{group}."""
 
@@ -122,6 +137,7 @@ class GroupView(_Answer, frozen=True):
     epoch: int
     chain: bytes
     members: list[MemberHint]
+    quarantine: Quarantine | None = None
 
 
 class CommitAnswer(_Answer, frozen=True):
@@ -198,6 +214,7 @@ class Problem(_Answer, frozen=True):
 
 _CODES: Final = {
     "wrong_epoch": RelayReason.WRONG_EPOCH,
+    "group_quarantined": RelayReason.GROUP_QUARANTINED,
     "state_rolled_back": RelayReason.STATE_ROLLED_BACK,
     "device_list_version": RelayReason.DEVICE_LIST_VERSION,
     "consent_required": RelayReason.CONSENT_REQUIRED,

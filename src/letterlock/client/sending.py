@@ -12,7 +12,7 @@ from letterlock.client import envelope as envelopes
 from letterlock.client import events
 from letterlock.client.errors import DeviceError, DeviceReason, EngineError, EngineReason, RelayError, RelayReason
 from letterlock.client.floors import Put
-from letterlock.client.groups import SPOKEN, GroupRecord, Outgoing
+from letterlock.client.groups import GROUPS, SPOKEN, GroupRecord, Outgoing
 from letterlock.client.receipts import digest
 from letterlock.client.relay import SendAnswer
 from letterlock.client.sent import DIGESTS, SENT, Decided, MessageReceipts, SentRecord
@@ -35,6 +35,7 @@ HTTP_RESULTS: Final = {
     "not_a_member": stream.ResultStatus.NOT_ALLOWED,
     "client_message_conflict": stream.ResultStatus.CONFLICT,
     "too_large": stream.ResultStatus.TOO_LARGE,
+    "group_quarantined": stream.ResultStatus.GROUP_QUARANTINED,
     "wrong_group": stream.ResultStatus.UNKNOWN_TARGET,
     "bad_body": stream.ResultStatus.QUARANTINED,
 }
@@ -187,6 +188,7 @@ class Outgoings:
             again: list[bytes] = []
             findings: list[bytes] = []
             put: list[Put] = []
+            closed: dict[bytes, GroupRecord] = {}
             for sending, result in results:
                 data = entries.get(sending.position)
                 if data is None or result.status is stream.ResultStatus.OVERLOADED:
@@ -208,10 +210,20 @@ class Outgoings:
                     code = str(resealed)
                 else:
                     code = result.status.name.lower()
-                findings.append(events.encode(events.Finding(outgoing.ref, "send", code, stopped=False)))
+                over = result.status is stream.ResultStatus.GROUP_QUARANTINED
+                if over:
+                    closed |= {outgoing.ref: self._closed(outgoing.ref, code)}
+                findings.append(events.encode(events.Finding(outgoing.ref, "send", code, stopped=over)))
+            put += [(GROUPS, ref, msgspec.msgpack.encode(record)) for ref, record in closed.items()]
             self._state.persist(put=tuple(put), outbox=tuple(again), sent=tuple(sent), inbox=tuple(findings))
+            self._state.groups |= closed
         if again:
             self._state.wake()
+
+    def _closed(self, ref: bytes, why: str) -> GroupRecord:
+        """The relay takes nothing more for this group: nothing is sent or taken here either."""
+        record = self._state.group(GroupRef(ref))
+        return msgspec.structs.replace(record, stopped=record.stopped or why)
 
     def _queue(
         self,

@@ -129,6 +129,7 @@ _REFUSED: Final = {
     CommitReason.NOT_ALLOWED: ResultStatus.NOT_ALLOWED,
     CommitReason.WRONG_EPOCH: ResultStatus.WRONG_EPOCH,
     CommitReason.EPOCH_TOO_OLD: ResultStatus.EPOCH_TOO_OLD,
+    CommitReason.GROUP_QUARANTINED: ResultStatus.GROUP_QUARANTINED,
 }
 
 

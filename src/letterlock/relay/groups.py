@@ -127,19 +127,25 @@ class Groups:
         self._entropy = entropy
         self._suites = suites
 
-    async def create(self, caller: Caller, group_id: bytes, epoch: int) -> tuple[GroupRef, bytes, bool]:
-        """A group with the caller alone.
+    async def create(
+        self, caller: Caller, group_id: bytes, epoch: int, replaces: GroupRef | None = None
+    ) -> tuple[GroupRef, bytes, bool]:
+        """A group with the caller alone; ``replaces`` names the quarantined group that it follows, for the record.
 
         Returns:
             its name, its chain, and whether it is new.
 
         Raises:
-            RelayError: BAD_EPOCH, GROUP_EXISTS, SESSION_ENDED.
+            RelayError: BAD_EPOCH, GROUP_EXISTS, SESSION_ENDED; NOT_FOUND, NOT_A_MEMBER, NOT_QUARANTINED of the old.
         """
         if epoch not in FIRST_EPOCHS:
             raise RelayError(RelayReason.BAD_EPOCH)
         chain = first_chain(group_id, epoch)
-        command = CreateGroup(caller.tenant, caller.mailbox, self._entropy(ID_BYTES), group_id, epoch, chain)
+        old = 0 if replaces is None else (await self._for_member(caller, replaces)).number
+        command = CreateGroup(
+            caller.tenant, caller.mailbox, self._entropy(ID_BYTES), group_id, epoch, chain, old,
+            self._entropy(SALT_BYTES),
+        )  # fmt: skip
         made = await settle(self._committer, command, GroupCreated, tenant=caller.tenant)
         return GroupRef(made.ref), chain, made.created
 
@@ -148,7 +154,8 @@ class Groups:
 
         Raises:
             WrongEpochError: another commit was first.
-            RelayError: NOT_FOUND, NOT_A_MEMBER, IDEMPOTENCY_CONFLICT, BAD_COMMIT, EXTERNAL_COMMIT, BAD_WELCOME,
+            RelayError: NOT_FOUND, NOT_A_MEMBER, IDEMPOTENCY_CONFLICT,
+                GROUP_QUARANTINED, BAD_COMMIT, EXTERNAL_COMMIT, BAD_WELCOME,
                 BAD_GROUP_INFO, SUITE_NOT_ALLOWED, BAD_MEMBERS, SESSION_ENDED.
             StorageError: the store failed, or decisions kept changing.
         """

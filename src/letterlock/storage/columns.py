@@ -104,6 +104,12 @@ TABLES: Final[dict[str, dict[str, Column]]] = {
         state="seq base_epoch log_head generation created_ms", ledger="record_hash", sealed="sealed",
     ),
     "group_change": _table(_L.GROUP_LOG, routing="group_no mailbox", state="seq added"),
+    "group_report": _table(
+        _L.GROUP_LOG, routing="group_no mailbox", pseudonym="account", state="base_epoch created_ms"
+    ),
+    "group_quarantine": _table(
+        _L.GROUP, routing="group_no", state="base_epoch commit_hash entry created_ms", opening="salt"
+    ),
     "message": _table(
         _L.DELIVERY_PLUS_N, pseudonym="seq tenant id subject consent", routing="group_no sender",
         state="state channel protection grade verifier indicator decision rule fall pending size_bucket entry slot"
@@ -220,6 +226,7 @@ DUE: Final = (
     Due("key_package", _L.PACKAGE, "expires_ms <= :by"),
     Due("published_package", _L.PACKAGE, "expires_ms <= :by"),
     Due("group_log", _L.GROUP_LOG, f"created_ms <= :by - {30 * DAY_MS}"),
+    Due("group_report", _L.GROUP_LOG, f"created_ms <= :by - {30 * DAY_MS}"),
     Due("remote_part", _L.RECEIPTS, "expires_ms <= :by"),
     Due("early_receipt", _L.RECEIPTS, "expires_ms <= :by"),
     Due("kept_copy", _L.KEPT_COPY, "expires_ms <= :by"),

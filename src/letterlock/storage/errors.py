@@ -39,6 +39,7 @@ class CommitReason(Reason):
     EXHAUSTED = "key_material_exhausted"
     EXPIRED = "expired"
     ALREADY_ANSWERED = "already_answered"
+    GROUP_QUARANTINED = "group_quarantined"
 
 
 class CommitRefused(OperationError[CommitReason]):

@@ -55,6 +55,15 @@ class RelayReason(Reason):
     BAD_MEMBERS = "bad_members"
     WRONG_EPOCH = "wrong_epoch"
     ACK_AHEAD = "ack_ahead"
+    GROUP_QUARANTINED = "group_quarantined"
+    """Two accounts reported a commit of this group: it takes nothing any more."""
+    NOT_QUARANTINED = "not_quarantined"
+    """Only a quarantined group is replaced."""
+    BAD_REPORT = "bad_report"
+    """A report that is not this device's own, or not about the commit that was ordered."""
+    REPORT_STALE = "report_stale"
+    """A report of a commit that is no longer known, or that the device took, or was never sent."""
+    REPORT_QUOTA = "report_quota"
 
 
 def relay_refused(reason: RelayReason, **facts: Fact) -> CommitRefused:
@@ -278,6 +287,10 @@ class CreateGroup(Struct, frozen=True):
     group_id: bytes
     epoch: int
     chain: bytes
+    replaces: int = 0
+    """The number of the quarantined group that it follows; 0 for none."""
+    salt: bytes = b""
+    """Fresh, for the entry that says so."""
 
 
 class GroupCreated(Struct, frozen=True):
@@ -286,6 +299,40 @@ class GroupCreated(Struct, frozen=True):
     number: int
     ref: bytes
     created: bool
+
+
+class ReportCommit(Struct, frozen=True):
+    """A device states, signed, that it cannot take a commit of its group. The signature is verified.
+
+    Attributes:
+        message_id: of the commit whose hash was compared.
+        sequence: where the device met it in its mailbox; 0 from the device that made it.
+        salts: two fresh ones, for the entries.
+    """
+
+    tenant: int
+    caller: int
+    account: bytes
+    group: int
+    base_epoch: int
+    message_id: bytes
+    commit_hash: bytes
+    sequence: int
+    salts: tuple[bytes, bytes]
+
+
+class CommitReported(Struct, frozen=True):
+    """The report is kept.
+
+    Attributes:
+        accounts: how many accounts count for this commit.
+        quarantined: whether the group is quarantined now.
+        repeated: this account had reported the commit before; nothing happened.
+    """
+
+    accounts: int
+    quarantined: bool
+    repeated: bool
 
 
 class SealedHandshake(Struct, frozen=True):

@@ -63,6 +63,14 @@ class Tracking(Struct, frozen=True):
     mailboxes: frozenset[int]
 
 
+class Quarantined(Struct, frozen=True):
+    """Why a group takes nothing any more: the commit that two accounts reported."""
+
+    base_epoch: int
+    commit_hash: bytes
+    since_ms: int
+
+
 class LeafRow(Struct, frozen=True):
     """A device that is a member, and its listed leaf key."""
 
@@ -82,6 +90,7 @@ class GroupRow(Struct, frozen=True):
     first_epoch: int
     private_handshakes: bool
     tracking: Tracking | None = None
+    quarantined: Quarantined | None = None
 
 
 class MemberRow(Struct, frozen=True):

@@ -58,6 +58,11 @@ class Metrics:
             "letterlock_writer_queue", "Commands that wait for the writer.", registry=self.registry
         )
         self.ledger_size = Gauge("letterlock_ledger_entries", "Entries of the ledger.", registry=self.registry)
+        self._reports = Tally(
+            "letterlock_commit_reports", "Commits that devices reported, by outcome.", ("outcome",), self.registry
+        )
+        self._reports.add(("kept",), 0)
+        self._reports.add(("quarantined",), 0)
         self._messages = Counter(
             "letterlock_messages",
             "Messages of tenants, by channel, protection and outcome.",
@@ -70,6 +75,10 @@ class Metrics:
             ("outcome", "cause"),
             registry=self.registry,
         )
+
+    def reported(self, quarantined: bool) -> None:
+        """A member's device reported a commit; ``quarantined`` when that ended its group."""
+        self._reports.add(("quarantined" if quarantined else "kept",))
 
     def connected(self, change: int) -> None:
         """A stream began or ended."""

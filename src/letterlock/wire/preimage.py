@@ -68,6 +68,7 @@ class Purpose(Enum):
     RECEIPT = "receipt"
     CONSENT = "consent"
     DEVICE_STATEMENT = "device_statement"
+    GROUP_REPORT = "group_report"
     MARKER = "marker"
     STATEMENT = "statement"
     LEDGER_META = "ledger_meta"
@@ -88,6 +89,7 @@ _FAMILY: Final[dict[Purpose, KeyFamily]] = {
     Purpose.RECEIPT: KeyFamily.ENVELOPE,
     Purpose.CONSENT: KeyFamily.ENVELOPE,
     Purpose.DEVICE_STATEMENT: KeyFamily.ENVELOPE,
+    Purpose.GROUP_REPORT: KeyFamily.ENVELOPE,
     Purpose.MARKER: KeyFamily.SERVER_MARKER,
     Purpose.STATEMENT: KeyFamily.SERVER_STATEMENT,
     Purpose.LEDGER_META: KeyFamily.LEDGER,

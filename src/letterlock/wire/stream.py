@@ -84,6 +84,8 @@ class ResultStatus(IntEnum):
     """Not accepted: the writer's queue is full; try again later."""
     TOO_LARGE = 9
     """Body over the limit."""
+    GROUP_QUARANTINED = 10
+    """Members reported a commit that they cannot take: the group is over, and a new one is needed."""
 
 
 @unique

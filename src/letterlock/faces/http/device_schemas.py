@@ -11,6 +11,7 @@ ID_PATTERN: Final = "_[0-9a-f]{32}$"
 
 Hash = Annotated[bytes, Meta(min_length=32, max_length=32)]
 DeviceText = Annotated[str, Meta(pattern="^dev" + ID_PATTERN)]
+GroupText = Annotated[str, Meta(pattern="^grp" + ID_PATTERN)]
 Counter = Annotated[int, Meta(ge=0, le=MAX_STATE_COUNTER)]
 GroupIdBytes = Annotated[bytes, Meta(min_length=1, max_length=MAX_GROUP_ID)]
 Devices = Annotated[list[DeviceText], Meta(max_length=MAX_MEMBERS)]
@@ -141,6 +142,8 @@ class NewGroup(Struct, frozen=True, forbid_unknown_fields=True):
 
     group_id: GroupIdBytes
     epoch: Annotated[int, Meta(ge=0, le=MAX_STATE_COUNTER)]
+    replaces: GroupText | None = None
+    """The quarantined group that this one follows."""
 
 
 class GroupAnswer(Struct, frozen=True):
@@ -195,6 +198,14 @@ class TrackingAnswer(Struct, frozen=True):
     gaps: int
 
 
+class QuarantineAnswer(Struct, frozen=True):
+    """The commit that two accounts could not take, and since when the group takes nothing any more."""
+
+    base_epoch: int
+    commit_hash: bytes
+    since_ms: int
+
+
 class GroupStateAnswer(Struct, frozen=True):
     """Where a group stands."""
 
@@ -204,12 +215,30 @@ class GroupStateAnswer(Struct, frozen=True):
     chain: bytes
     members: list[Member]
     tracking: TrackingAnswer
+    quarantine: QuarantineAnswer | None = None
 
 
 class NewAnchor(Struct, frozen=True, forbid_unknown_fields=True):
     """An MLSMessage with the GroupInfo of the group's head, and its tree."""
 
     group_info: bytes
+
+
+class NewReport(Struct, frozen=True, forbid_unknown_fields=True):
+    """A commit that the calling device cannot take, signed by its envelope-and-receipt key."""
+
+    kind: Literal["invalid_commit"]
+    base_epoch: Annotated[int, Meta(ge=0, le=MAX_STATE_COUNTER)]
+    sequence: Annotated[int, Meta(ge=0, le=2**32 - 1)]
+    commit_hash: Hash
+    signature: Annotated[bytes, Meta(max_length=256)]
+
+
+class ReportAnswer(Struct, frozen=True):
+    """How many accounts count for this commit, and whether the group is quarantined now."""
+
+    accounts: int
+    quarantined: bool
 
 
 class LoggedCommitAnswer(Struct, frozen=True):

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeVar
 
+from letterlock.assurance.group_report import GroupReport
 from letterlock.faces.http import device_schemas as s
 from letterlock.faces.http.problems import Code, Problem, facts_as_members
 from letterlock.faces.http.routes import Access, Answer, Call, DevicePrincipal, Parameter, Route
@@ -15,6 +16,7 @@ from letterlock.relay.groups import Caller, Groups
 from letterlock.relay.key_packages import KeyPackages
 from letterlock.relay.limits import ITEMS_PER_PAGE, MAX_BUNDLE, MAX_KEY_PACKAGE, MAX_KEY_PACKAGES_PUT, MAX_STATE_COUNTER
 from letterlock.relay.mailboxes import Item, Mailboxes
+from letterlock.relay.reports import Reports
 from letterlock.relay.sessions import Sessions
 from letterlock.storage.codes import GRADES, PROTECTIONS, VERIFIERS
 from letterlock.storage.relay_commands import GroupStanding, RelayReason
@@ -56,6 +58,11 @@ STATUS: Final[dict[RelayReason, int]] = {
     _R.BAD_MEMBERS: 422,
     _R.WRONG_EPOCH: 409,
     _R.ACK_AHEAD: 409,
+    _R.GROUP_QUARANTINED: 409,
+    _R.NOT_QUARANTINED: 409,
+    _R.BAD_REPORT: 422,
+    _R.REPORT_STALE: 409,
+    _R.REPORT_QUOTA: 429,
 }
 """Total: a test holds it against the closed list of reasons."""
 
@@ -71,6 +78,7 @@ class DeviceServices:
     key_packages: KeyPackages
     groups: Groups
     mailboxes: Mailboxes
+    reports: Reports
     environment: str
     audience: str
 
@@ -163,6 +171,7 @@ class _Handlers:
         self._packages = services.key_packages
         self._groups = services.groups
         self._mailboxes = services.mailboxes
+        self._reports = services.reports
 
     async def create_account(self, call: Call) -> Answer:
         tenant, tenant_id = _tenant(call)
@@ -236,7 +245,8 @@ class _Handlers:
 
     async def create_group(self, call: Call) -> Answer:
         body: s.NewGroup = call.body
-        ref, chain, created = await self._groups.create(_caller(call), body.group_id, body.epoch)
+        old = None if body.replaces is None else GroupRef.parse(body.replaces)
+        ref, chain, created = await self._groups.create(_caller(call), body.group_id, body.epoch, old)
         return Answer(201 if created else 200, s.GroupAnswer(str(ref), body.epoch, chain))
 
     async def commit(self, call: Call) -> Answer:
@@ -260,13 +270,21 @@ class _Handlers:
         ref = _id(GroupRef, call.path["group"])
         row, members = await self._groups.look(_caller(call), ref)
         listed = [_member(one) for one in members]
-        answer = s.GroupStateAnswer(str(ref), row.group_id, row.epoch, row.chain, listed, _tracking(row.tracking))
+        found = row.quarantined
+        over = None if found is None else s.QuarantineAnswer(found.base_epoch, found.commit_hash, found.since_ms)
+        answer = s.GroupStateAnswer(str(ref), row.group_id, row.epoch, row.chain, listed, _tracking(row.tracking), over)
         return Answer(200, answer)
 
     async def anchor(self, call: Call) -> Answer:
         body: s.NewAnchor = call.body
         row = await self._groups.anchor(_caller(call), _id(GroupRef, call.path["group"]), body.group_info)
         return Answer(200, _tracking(row.tracking))
+
+    async def report(self, call: Call) -> Answer:
+        body: s.NewReport = call.body
+        report = GroupReport(_id(GroupRef, call.path["group"]), body.base_epoch, body.sequence, body.commit_hash)
+        done = await self._reports.take(_caller(call), call.device.device_id, report, body.signature)
+        return Answer(200, s.ReportAnswer(done.accounts, done.quarantined))
 
     async def commits(self, call: Call) -> Answer:
         ref = _id(GroupRef, call.path["group"])
@@ -389,13 +407,16 @@ def device_routes(services: DeviceServices) -> tuple[Route, ...]:
         Route(
             "POST", "/v1/groups", "createGroup", "Register a group with its creator alone.",
             Access.DEVICE, _guard(do.create_group), s.NewGroup, {201: s.GroupAnswer, 200: s.GroupAnswer},
-            _problems(_R.SESSION_ENDED, _R.BAD_EPOCH, _R.GROUP_EXISTS),
+            _problems(
+                *member, _R.SESSION_ENDED, _R.BAD_EPOCH, _R.GROUP_EXISTS, _R.NOT_QUARANTINED
+            ),
         ),
         Route(
             "POST", f"{group}/commits", "commitGroup", "Commit to a group: accepted only on the current epoch.",
             Access.DEVICE, _guard(do.commit), s.NewCommit, {201: s.CommitAnswer},
             _problems(
-                *member, _R.SESSION_ENDED, _R.IDEMPOTENCY_CONFLICT, _R.WRONG_EPOCH, _R.BAD_COMMIT, _R.EXTERNAL_COMMIT,
+                *member, _R.SESSION_ENDED, _R.IDEMPOTENCY_CONFLICT, _R.GROUP_QUARANTINED, _R.WRONG_EPOCH, _R.BAD_COMMIT,
+                _R.EXTERNAL_COMMIT,
                 _R.BAD_WELCOME, _R.BAD_GROUP_INFO, _R.SUITE_NOT_ALLOWED, _R.BAD_MEMBERS,
             ),
             max_body=MAX_BUNDLE,
@@ -405,6 +426,11 @@ def device_routes(services: DeviceServices) -> tuple[Route, ...]:
             Access.DEVICE, _guard(do.anchor), s.NewAnchor, {200: s.TrackingAnswer},
             _problems(*member, _R.SESSION_ENDED, _R.BAD_GROUP_INFO, _R.SUITE_NOT_ALLOWED),
             max_body=MAX_BUNDLE,
+        ),
+        Route(
+            "POST", f"{group}/reports", "reportCommit", "Report a commit that this device cannot take.",
+            Access.DEVICE, _guard(do.report), s.NewReport, {200: s.ReportAnswer},
+            _problems(*member, _R.SESSION_ENDED, _R.BAD_REPORT, _R.REPORT_STALE, _R.REPORT_QUOTA),
         ),
         Route(
             "GET", group, "getGroup", "Where a group stands, for its members.",

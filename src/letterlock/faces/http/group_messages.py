@@ -91,6 +91,7 @@ _CODES: Final = {
     ResultStatus.UNKNOWN_TARGET: "not_found",
     ResultStatus.CONFLICT: "client_message_conflict",
     ResultStatus.TOO_LARGE: "too_large",
+    ResultStatus.GROUP_QUARANTINED: "group_quarantined",
 }
 _WORDS: Final = {
     ResultStatus.ACCEPTED: "accepted",

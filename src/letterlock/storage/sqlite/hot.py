@@ -173,6 +173,8 @@ class HotBatch:
             raise refused(CommitReason.NOT_FOUND)
         if command.sender not in group.members:
             raise refused(CommitReason.NOT_ALLOWED)
+        if group.quarantined:
+            raise refused(CommitReason.GROUP_QUARANTINED)
         if command.epoch > group.epoch:
             raise refused(CommitReason.WRONG_EPOCH, epoch=group.epoch)
         if command.epoch + PAST_EPOCHS < group.epoch:

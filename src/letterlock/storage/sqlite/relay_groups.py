@@ -22,6 +22,7 @@ from letterlock.storage.sqlite.hot import DEDUPLICATION_MS
 from letterlock.storage.sqlite.message_ops import check_relied
 from letterlock.storage.sqlite.relay_mail import caller_alive, raise_counter
 from letterlock.storage.sqlite.relay_public import follow_commit
+from letterlock.storage.sqlite.relay_stuck import note_replacement, quarantined
 from letterlock.storage.sqlite.rows import first, rows, run
 from letterlock.storage.sqlite.state import MAILBOX_SHIFT, Group, Mailbox
 from letterlock.storage.sqlite.transaction import Transaction
@@ -37,7 +38,7 @@ def create_group(tx: Transaction, command: CreateGroup) -> GroupCreated:
     """Makes a group with its creator alone, or finds it as long as nothing was committed.
 
     Raises:
-        CommitRefused: the group id is taken.
+        CommitRefused: the group id is taken; the group that it would replace is not one to be replaced by its creator.
     """
     db = tx.db
     caller_alive(tx, command.tenant, command.creator)
@@ -61,6 +62,8 @@ def create_group(tx: Transaction, command: CreateGroup) -> GroupCreated:
         ),
     )  # fmt: skip
     no = db.last_insert_rowid()
+    if command.replaces:
+        note_replacement(tx, command.replaces, command.creator, command.salt)
     run(db, "INSERT INTO group_member (group_no, mailbox) VALUES (?,?)", (no, command.creator))
     return GroupCreated(no, command.ref, created=True)
 
@@ -101,6 +104,8 @@ def commit_group(tx: Transaction, command: CommitGroup) -> GroupCommitted:
         if earlier[0] != command.request_hash:
             raise relay_refused(RelayReason.IDEMPOTENCY_CONFLICT)
         return GroupCommitted(earlier[1] + 1, earlier[2], earlier[3], (), repeated=True)
+    if quarantined(tx, group):
+        raise relay_refused(RelayReason.GROUP_QUARANTINED)
     if command.base_epoch != epoch:
         raise relay_refused(RelayReason.WRONG_EPOCH, current_epoch=epoch)
     roster = _roster(tx, command, active)

@@ -154,10 +154,16 @@ def purge_relay(tx: Transaction, command: PurgeRelay) -> RelayPurged:
     )
     db.executemany("DELETE FROM group_change WHERE group_no=? AND seq=?", old)
     db.executemany("DELETE FROM group_log WHERE group_no=? AND seq=?", old)
+    reports = run(
+        db,
+        "DELETE FROM group_report WHERE (group_no, base_epoch, account) IN"
+        " (SELECT group_no, base_epoch, account FROM group_report WHERE created_ms<=? LIMIT ?)",
+        (command.commits_before_ms, PURGE_BATCH),
+    )
     for kind, count, before in (
         (PurgeKind.SESSIONS, sessions, now),
         (PurgeKind.KEY_PACKAGES, packages, now),
-        (PurgeKind.OTHER, len(old), command.commits_before_ms),
+        (PurgeKind.OTHER, len(old) + reports, command.commits_before_ms),
     ):
         if count:
             tx.append(Purge(ts=tx.now_ms, kind=kind, rows=count, before=max(0, before)))

@@ -1,7 +1,7 @@
 """What the writer does for the delivery service: one handler a command."""
 
 from letterlock.storage import relay_commands as c
-from letterlock.storage.sqlite import relay_devices, relay_groups, relay_mail, relay_public
+from letterlock.storage.sqlite import relay_devices, relay_groups, relay_mail, relay_public, relay_stuck
 from letterlock.storage.sqlite.core import Handler
 from letterlock.storage.sqlite.transaction import Transaction
 
@@ -20,6 +20,7 @@ def relay_handlers() -> dict[type, Handler]:
         c.ClaimKeyPackages: relay_devices.claim_key_packages,
         c.CreateGroup: relay_groups.create_group,
         c.CommitGroup: relay_groups.commit_group,
+        c.ReportCommit: relay_stuck.report_commit,
         c.AnchorGroup: relay_public.anchor_group,
         c.ResetMailbox: relay_mail.reset_mailbox,
         c.LoseMailbox: relay_mail.lose_mailbox,

@@ -18,6 +18,7 @@ from letterlock.storage.relay_rows import (
     LoginCandidate,
     MailboxRow,
     MemberRow,
+    Quarantined,
     SessionRow,
     Tracking,
 )
@@ -290,7 +291,14 @@ def _group(db: apsw.Connection, tenant: int, ref: bytes) -> GroupRow | None:
     if row is None:
         return None
     no, of, name, group_id, epoch, chain, first_epoch, private = row
-    return GroupRow(no, of, name, group_id, epoch, chain, first_epoch, bool(private), _tracking(db, no))
+    return GroupRow(
+        no, of, name, group_id, epoch, chain, first_epoch, bool(private), _tracking(db, no), _quarantined(db, no)
+    )
+
+
+def _quarantined(db: apsw.Connection, group: int) -> Quarantined | None:
+    row = first(db, "SELECT base_epoch, commit_hash, created_ms FROM group_quarantine WHERE group_no=?", (group,))
+    return None if row is None else Quarantined(*row)
 
 
 def _tracking(db: apsw.Connection, group: int) -> Tracking | None:

@@ -35,6 +35,7 @@ class Group:
     tenant: int
     epoch: int
     members: tuple[int, ...]
+    quarantined: bool = False
 
 
 @dataclass(slots=True)
@@ -88,7 +89,8 @@ class WriterState:
         if row is None:
             raise refused(CommitReason.NOT_FOUND)
         members = rows(db, "SELECT mailbox FROM group_member WHERE group_no=? ORDER BY mailbox", (number,))
-        found = Group(row[0], row[1], tuple(m for (m,) in members))
+        over = first(db, "SELECT 1 FROM group_quarantine WHERE group_no=?", (number,)) is not None
+        found = Group(row[0], row[1], tuple(m for (m,) in members), over)
         self.groups[number] = found
         return found
 

@@ -35,6 +35,7 @@ class CommitmentKind(Enum):
     CHALLENGE = b"challenge"
     CONSENT = b"consent"
     API_KEY = b"api_key"
+    GROUP = b"group"
 
 
 def _unhex(text: str, length: int) -> bytes:

@@ -180,6 +180,26 @@ CREATE TABLE group_change (
   PRIMARY KEY (group_no, seq, mailbox)
 ) STRICT, WITHOUT ROWID;
 
+-- Which accounts said, signed, that they cannot take a commit; and the groups that take nothing any more because two did.
+CREATE TABLE group_report (
+  group_no INTEGER NOT NULL REFERENCES mls_group(no),
+  base_epoch INTEGER NOT NULL,
+  account BLOB NOT NULL,
+  mailbox INTEGER NOT NULL REFERENCES device(mailbox),
+  created_ms INTEGER NOT NULL,
+  PRIMARY KEY (group_no, base_epoch, account)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX group_report_age ON group_report(created_ms);
+
+CREATE TABLE group_quarantine (
+  group_no INTEGER PRIMARY KEY REFERENCES mls_group(no),
+  base_epoch INTEGER NOT NULL,
+  commit_hash BLOB NOT NULL CHECK (length(commit_hash) = 32),
+  salt BLOB NOT NULL,
+  entry INTEGER NOT NULL,
+  created_ms INTEGER NOT NULL
+) STRICT;
+
 -- One row a message: what happened to it, never what it says.
 CREATE TABLE message (
   seq INTEGER PRIMARY KEY,
