@@ -36,6 +36,8 @@ TENANT = "INSERT INTO tenant (no, id, name, profile, created_ms) VALUES (1, zero
 SEQ = "UPDATE counter SET value = 1000 WHERE name = 'message_seq'"
 ITEM = f"INSERT INTO mailbox_item (key, message, kind) VALUES ({(1 << 32) | 6}, 1, 1)"
 BODY = "INSERT INTO sealed_body (message, sealed, generation) VALUES (1, x'00', 3)"
+ATTACHMENT = "INSERT INTO attachment VALUES (1, 1, zeroblob(16), 1, NULL, 9, {received}, {due})"
+ATTACHMENT_KEY = "INSERT INTO attachment_key VALUES (1, x'00', 3)"
 SOUND = (TENANT, DEVICE, SEQ, message(), ITEM, BODY)
 
 BROKEN = {
@@ -52,10 +54,12 @@ BROKEN = {
     "numbers_are_not_used_twice": (message(1001),),
     "messages_point_into_the_ledger": ("UPDATE message SET entry = 20",),
     "members_are_devices": ("INSERT INTO group_member VALUES (1, 9)",),
+    "attachments_are_awaited": (ATTACHMENT.format(received=9, due=NOW), ATTACHMENT_KEY),
+    "attachments_hold_what_they_say": (ATTACHMENT.format(received=8, due=NOW), ATTACHMENT_KEY),
     "ledger_has_all_entries": ("DELETE FROM ledger_entry WHERE i = 4",),
     "ledger_head_fits_rows": ("UPDATE ledger_entry SET d = x'00' WHERE i = 19",),
     "ledger_has_all_tiles": ("INSERT INTO ledger_tile VALUES (0, 0, x'00')",),
-    "records_fit_their_entries": ("INSERT INTO record_batch VALUES (2, x'00', x'00', 0)",),
+    "records_fit_their_entries": ("INSERT INTO record_batch VALUES (2, x'00', 0, x'00')",),
     "storage_keys_exist": ("UPDATE sealed_body SET generation = 4",),
 }
 
@@ -108,11 +112,12 @@ OVERDUE = {
     ("message", Lifetime.DELIVERY_PLUS_N): (message(state=6, purge="{due}"),),
     ("message", Lifetime.UNTIL_DELIVERED): (message(state=4, expires=-1),),
     ("message_key", None): ("INSERT INTO message_key VALUES (zeroblob(16), 1, 1, x'', x'', 1, {due})",),
-    ("record_batch", None): ("INSERT INTO record_batch VALUES (1, x'', x'', {due})",),
+    ("record_batch", None): ("INSERT INTO record_batch VALUES (1, x'', {due}, x'')",),
     ("device_session", None): (TENANT, DEVICE, "INSERT INTO device_session VALUES (1, zeroblob(32), 1, {due})"),
     ("key_package", None): (TENANT, DEVICE, "INSERT INTO key_package VALUES (1, 1, 1, x'', x'', 0, {due})"),
     ("published_package", None): ("INSERT INTO published_package VALUES (1, zeroblob(32), {due})",),
     ("remote_part", None): ("INSERT INTO remote_part VALUES (1, x'', 1, 0, {due})",),
+    ("attachment", None): (TENANT, DEVICE, ATTACHMENT.replace("{received}", "9")),
     ("early_receipt", None): ("INSERT INTO early_receipt VALUES (1, x'', 0, {due})",),
 }
 

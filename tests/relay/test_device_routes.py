@@ -1,5 +1,6 @@
 """The routes of devices over ASGI: statuses, codes and bodies as docs/protocol/devices.md has them."""
 
+import os
 from base64 import b64decode, b64encode
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -13,12 +14,16 @@ from tests.relay import mls
 from tests.relay.world import AUDIENCE, ENVIRONMENT, TENANTS, Person, Phone, World, bundle, opened
 
 from letterlock.faces.http.app import HttpFace
-from letterlock.faces.http.devices import STATUS, DeviceServices, device_routes
+from letterlock.faces.http.attachments import attachment_routes
+from letterlock.faces.http.device_calls import STATUS
+from letterlock.faces.http.devices import DeviceServices, device_routes
 from letterlock.faces.http.routes import Access, DevicePrincipal, Route, TenantPrincipal
 from letterlock.model.ids import AccountId, DeviceId, TenantId
+from letterlock.relay.attachments import Attachments
 from letterlock.relay.bundle import Bundle
 from letterlock.relay.groups import first_chain, next_chain
 from letterlock.storage.relay_commands import RelayReason
+from letterlock.storage.sqlite.attachment_reads import AttachmentReads
 
 GROUP = b"group over http"
 KEYS = {sha256(b"key-of-one").digest(): 1, sha256(b"key-of-two").digest(): 2}
@@ -56,18 +61,20 @@ async def not_served(scope: Any, receive: Any, send: Any) -> None:
 
 
 def routes_of(world: World) -> tuple[Route, ...]:
-    return device_routes(
-        DeviceServices(
-            world.accounts,
-            world.sessions,
-            world.packages,
-            world.groups,
-            world.mailboxes,
-            world.reports,
-            ENVIRONMENT,
-            AUDIENCE,
-        )
+    services = DeviceServices(
+        world.accounts,
+        world.sessions,
+        world.packages,
+        world.groups,
+        world.mailboxes,
+        world.reports,
+        ENVIRONMENT,
+        AUDIENCE,
     )
+    attachments = Attachments(
+        world.committer, world.reads, AttachmentReads(world.readers), world.keys, world.clock, os.urandom
+    )
+    return (*device_routes(services), *attachment_routes(attachments))
 
 
 class Http:

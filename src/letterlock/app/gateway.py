@@ -37,6 +37,7 @@ from letterlock.policy.file import profile_source
 from letterlock.policy.proof import prove
 from letterlock.relay.directory import GroupDirectory, SessionDirectory
 from letterlock.storage.maintenance_commands import RecordEvent
+from letterlock.storage.sqlite.attachment_reads import AttachmentReads
 from letterlock.storage.sqlite.committer import GroupCommitter
 from letterlock.storage.sqlite.connection import StoreLock
 from letterlock.storage.sqlite.core import StoreCore
@@ -50,8 +51,6 @@ from letterlock.watch.metrics import Metrics
 from letterlock.wire.tlog.commitments import Digest
 from letterlock.wire.tlog.entries import GatewayStarted
 
-SWEEP_EVERY_S: Final = 3600
-"""Seconds between two looks for overfull mailboxes and leftovers."""
 VERIFIER_KEY: Final = "ledger.vkey"
 HEAD_FILE: Final = "ledger-head.note"
 DEFAULT_TENANT: Final = "default"
@@ -169,12 +168,11 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
         keys.derive(b"message ids"),
     )
     relay = await open_relay(
-        committer, reads, sessions, groups, keys.storage, hub, acceptor, clock, settings.environment,
-        settings.mls.listed(), metrics,
+        committer, reads, AttachmentReads(readers), sessions, groups, keys.storage, hub, acceptor, clock,
+        settings.environment, settings.mls.listed(), metrics,
     )  # fmt: skip
     sessions.on_device_ended(hub.wake)
-    maintenance.add("mailboxes", settings.store.purge_every_s, relay.mailboxes.purge)
-    maintenance.add("mailbox_sweep", SWEEP_EVERY_S, relay.mailboxes.sweep)
+    relay.schedule(maintenance.add, settings.store.purge_every_s)
     acks = AckCollector(committer, clock)
     closers.append(acks.flush)
     stream = DeviceStream(

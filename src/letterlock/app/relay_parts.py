@@ -1,13 +1,16 @@
 """Making the delivery service: its use cases, and the routes that lead to them."""
 
 import os
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
+from letterlock.faces.http.attachments import attachment_routes
 from letterlock.faces.http.devices import DeviceServices, device_routes
 from letterlock.faces.http.routes import Route
 from letterlock.model.clock import Clock
 from letterlock.relay.accounts import Accounts
+from letterlock.relay.attachments import AttachmentReads, Attachments
 from letterlock.relay.directory import GroupDirectory, SessionDirectory
 from letterlock.relay.groups import Groups
 from letterlock.relay.key_packages import ClaimQuota, KeyPackages
@@ -20,6 +23,10 @@ from letterlock.storage.sqlite.relay_reads import RelayReads
 from letterlock.watch.metrics import Metrics
 from letterlock.wire.mls import CipherSuite
 
+Schedule = Callable[[str, float, Callable[[], Awaitable[object]]], None]
+"""Takes a name, a rhythm in seconds, and what to do."""
+SWEEP_EVERY_S: Final = 3600
+"""Seconds between two looks for overfull mailboxes and leftovers."""
 AUDIENCE: Final = "letterlock"
 """Who devices sign for; goes into every signature."""
 
@@ -30,11 +37,19 @@ class RelayParts:
 
     routes: tuple[Route, ...]
     mailboxes: Mailboxes
+    attachments: Attachments
+
+    def schedule(self, add: Schedule, purge_every_s: float) -> None:
+        """Names the periodic work."""
+        add("mailboxes", purge_every_s, self.mailboxes.purge)
+        add("attachments", purge_every_s, self.attachments.purge)
+        add("mailbox_sweep", SWEEP_EVERY_S, self.mailboxes.sweep)
 
 
 async def open_relay(
     committer: Committer,
     reads: RelayReads,
+    attachment_reads: AttachmentReads,
     sessions: SessionDirectory,
     groups: GroupDirectory,
     keys: SealingKeys,
@@ -53,6 +68,7 @@ async def open_relay(
     packages = KeyPackages(committer, ClaimQuota(clock), clock, os.urandom, suites)
     ordering = Groups(committer, reads, groups, keys, delivery, policy, clock, os.urandom, suites)
     mailboxes = Mailboxes(committer, reads, keys, sessions, clock)
+    attachments = Attachments(committer, reads, attachment_reads, keys, clock, os.urandom)
     reports = Reports(committer, reads, keys, environment, AUDIENCE, os.urandom, metrics.reported)
     services = DeviceServices(accounts, logins, packages, ordering, mailboxes, reports, environment, AUDIENCE)
-    return RelayParts(device_routes(services), mailboxes)
+    return RelayParts((*device_routes(services), *attachment_routes(attachments)), mailboxes, attachments)

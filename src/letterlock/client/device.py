@@ -25,7 +25,7 @@ from letterlock.client.envelope import EnvelopeKind
 from letterlock.client.errors import RelayError
 from letterlock.client.floors import ClearCopy, DeviceFloors, Peer
 from letterlock.client.groups import GroupRecord
-from letterlock.client.payload import Payload, encode
+from letterlock.client.payload import Media, Payload, encode
 from letterlock.client.receiving import Receiving
 from letterlock.client.recovery import LossStatement, Recovery
 from letterlock.client.relay import SessionAnswer
@@ -35,6 +35,7 @@ from letterlock.client.session import Session
 from letterlock.client.state import DeviceState
 from letterlock.client.store import Change, DeviceStore
 from letterlock.client.stuck import Reported, StuckGroups
+from letterlock.client.transfers import Transfers
 from letterlock.client.transport import Sending
 from letterlock.model.clock import Clock
 from letterlock.model.ids import AccountId, ConsentId, DeviceId, GroupRef, MessageId
@@ -66,6 +67,7 @@ class Device:
         self._outgoings: Final = Outgoings(self._state, self._session)
         self._receiving: Final = Receiving(self._state, self._session, self._accounts, self._outgoings)
         self._commits: Final = Commits(self._state, self._session, self._accounts, self._receiving)
+        self._transfers: Final = Transfers(self._state, self._session)
         self._recovery: Final = Recovery(self._state, self._session, self._accounts, self._commits)
         self._stuck: Final = StuckGroups(self._state, self._session)
 
@@ -284,6 +286,35 @@ class Device:
             PayloadError: the payload is out of its bounds; otherwise as :meth:`send`.
         """
         return await self._outgoings.send(ref, EnvelopeKind.PAYLOAD, encode(payload), resends)
+
+    async def upload(self, ref: GroupRef, content: bytes, media_type: str, name: str) -> Media:
+        """Encrypts a medium and uploads it for the group's members of now; give the answer to :meth:`say`.
+
+        Raises:
+            MediaError: EMPTY, TOO_LARGE.
+            PayloadError: type or name out of their bounds; nothing was uploaded.
+            DeviceError: UNKNOWN_GROUP, GROUP_STOPPED, BELOW_FLOOR.
+            RelayError: refused, or unreachable for good.
+        """
+        return await self._transfers.upload(ref, content, media_type, name)
+
+    async def download(self, media: Media) -> bytes:
+        """Fetches a medium, and gives it only if it is what its sender sealed. See :meth:`release`.
+
+        Raises:
+            MediaError: it is not.
+            RelayError: NOT_FOUND: gone, or not for this device; unreachable for good.
+        """
+        return await self._transfers.download(media)
+
+    async def release(self, media: Media) -> None:
+        """The application has the medium durably, or does not want it: with the last such word the relay deletes it.
+
+        Raises:
+            MediaError: BAD_LOCATOR.
+            RelayError: unreachable.
+        """
+        await self._transfers.release(media)
 
     async def mark_read(self, received: events.Received | events.PayloadReceived) -> None:
         """Sends a read receipt."""

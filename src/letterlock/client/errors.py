@@ -97,6 +97,26 @@ class PayloadError(OperationError[PayloadReason]):
 
 
 @unique
+class MediaReason(Reason):
+    """Why a medium is not sealed, or a blob does not become a medium."""
+
+    TOO_LARGE = "medium_too_large"
+    EMPTY = "medium_empty"
+    BAD_LOCATOR = "locator_names_no_attachment"
+    CUT_SHORT = "blob_shorter_than_it_says"
+    TAMPERED = "blob_not_authentic"
+    """A chunk was changed, moved, left out or added, or belongs to another blob."""
+    ANOTHER_BLOB = "blob_is_not_the_one_that_was_referred_to"
+    BAD_PADDING = "blob_padding_not_empty"
+
+
+class MediaError(OperationError[MediaReason]):
+    """A medium cannot be sealed, or what the relay handed out is not what the sender sealed. Nothing of it is given."""
+
+    fault: ClassVar[Fault] = Fault.PEER
+
+
+@unique
 class GateReason(Reason):
     """Why a key package, a commit or a welcome is refused before, or without, the engine."""
 

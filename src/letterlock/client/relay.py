@@ -203,6 +203,21 @@ class AckAnswer(_Answer, frozen=True):
     acknowledged: int
 
 
+class AttachmentAnswer(_Answer, frozen=True):
+    """PUT /v1/groups/{group}/attachments/{id} and PATCH /v1/attachments/{id}."""
+
+    size: int
+    received: int
+
+
+class PieceAnswer(_Answer, frozen=True):
+    """GET /v1/attachments/{id}."""
+
+    offset: int
+    piece: bytes
+    size: int
+
+
 class Problem(_Answer, frozen=True):
     """RFC 9457, as far as we act on it. ``detail`` and ``title`` are not kept."""
 
@@ -278,12 +293,24 @@ class RelayCalls:
         Raises:
             RelayError: see :func:`decoded`; UNREACHABLE when no answer came.
         """
+        return decoded(await self._request(method, path, body), kind)
+
+    async def order(self, method: str, path: str) -> None:
+        """One call whose answer has no body.
+
+        Raises:
+            RelayError: as :meth:`call`.
+        """
+        response = await self._request(method, path, None)
+        if not response.is_success:
+            raise failure(response)
+
+    async def _request(self, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
         headers = {"Content-Type": "application/json"} if body is not None else {}
         if self.bearer:
             headers["Authorization"] = f"Bearer {self.bearer}"
         content = None if body is None else msgspec.json.encode(body)
         try:
-            response = await self.http.request(method, path, content=content, headers=headers)
+            return await self.http.request(method, path, content=content, headers=headers)
         except httpx.HTTPError:
             raise RelayError(RelayReason.UNREACHABLE) from None
-        return decoded(response, kind)

@@ -100,3 +100,10 @@ class GroupRef(Id):
 
     __slots__ = ()
     prefix = "grp"
+
+
+class AttachmentId(Id):
+    """An encrypted attachment on the relay: 128 bits that its sender drew, told inside the MLS message alone."""
+
+    __slots__ = ()
+    prefix = "att"

@@ -30,3 +30,13 @@ PAGE_BYTES: Final = 4 << 20
 """Of sealed bodies in one page; a single larger item still comes alone."""
 MAX_STATE_COUNTER: Final = 2**63 - 1
 """What every store can hold."""
+ATTACHMENT_UPLOAD_MS: Final = 86_400_000
+"""An upload that is not complete after a day was given up."""
+ATTACHMENT_TTL_MS: Final = MAILBOX_TTL_MS
+"""As long as the message that tells where it lies."""
+ATTACHMENT_BYTES: Final = 512 << 20
+"""An account, all its devices together: four of the largest kind and some small ones."""
+ATTACHMENTS: Final = 1_000
+"""An account."""
+PIECES_PER_PURGE: Final = 64
+"""16 MiB overwritten in one transaction: some tens of milliseconds of the writer."""

@@ -46,6 +46,7 @@ class Lifetime(Enum):
     QUESTION = "until the question expires"
     RECEIPTS = "3 days"
     KEPT_COPY = "as long as the consent to keep it says"
+    ATTACHMENT = "until every recipient has acknowledged it; 30 days at most, an unfinished upload one day"
     INTENT = "until its outcome is recorded"
     SUBJECT = "until the person is erased"
     HOLD = "until the legal hold is released"
@@ -138,6 +139,12 @@ TABLES: Final[dict[str, dict[str, Column]]] = {
     "consent": _table(
         _L.QUESTION, pseudonym="id tenant challenge answered_by used_by", state="kind state created_ms expires_ms"
     ),
+    "attachment": _table(
+        _L.ATTACHMENT, pseudonym="no tenant id", routing="uploader group_no", state="size received expires_ms"
+    ),
+    "attachment_key": _table(_L.ATTACHMENT, pseudonym="attachment", sealed="wrapped_key", state="generation"),
+    "attachment_piece": _table(_L.ATTACHMENT, pseudonym="no attachment", sealed="sealed", state="start"),
+    "attachment_awaited": _table(_L.ATTACHMENT, pseudonym="attachment", routing="mailbox"),
     "intent": _table(_L.INTENT, state="no kind created_ms", pseudonym="subject"),
     "ledger_entry": _table(_L.PERMANENT, ledger="i d"),
     "ledger_tile": _table(_L.PERMANENT, ledger="l n d"),
@@ -230,6 +237,7 @@ DUE: Final = (
     Due("remote_part", _L.RECEIPTS, "expires_ms <= :by"),
     Due("early_receipt", _L.RECEIPTS, "expires_ms <= :by"),
     Due("kept_copy", _L.KEPT_COPY, "expires_ms <= :by"),
+    Due("attachment", _L.ATTACHMENT, "expires_ms <= :by"),
     Due("consent", _L.QUESTION, "expires_ms <= :by AND id NOT IN (SELECT consent FROM kept_copy)"),
     Due("challenge", _L.QUESTION, "expires_ms <= :by AND id NOT IN (SELECT challenge FROM consent)"),
 )

@@ -64,6 +64,13 @@ class RelayReason(Reason):
     REPORT_STALE = "report_stale"
     """A report of a commit that is no longer known, or that the device took, or was never sent."""
     REPORT_QUOTA = "report_quota"
+    ATTACHMENT_SIZE = "attachment_size"
+    """Not one of the sizes that blobs have, or a piece that reaches beyond the blob's end."""
+    ATTACHMENT_EXISTS = "attachment_exists"
+    ATTACHMENT_QUOTA = "attachment_quota"
+    WRONG_OFFSET = "wrong_offset"
+    NO_RECIPIENTS = "no_recipients"
+    """Nobody but the caller's device is in the group: nobody would ever fetch it."""
 
 
 def relay_refused(reason: RelayReason, **facts: Fact) -> CommitRefused:

@@ -150,3 +150,27 @@ class FullMailbox(Struct, frozen=True):
 
     tenant: int
     mailbox: int
+
+
+class AttachmentRow(Struct, frozen=True):
+    """An attachment that is not gone.
+
+    Attributes:
+        awaited: whether the mailbox that was asked for may fetch it.
+    """
+
+    number: int
+    uploader: int
+    size: int
+    received: int
+    wrapped_key: bytes
+    generation: int
+    expires_ms: int
+    awaited: bool
+
+
+class PieceRow(Struct, frozen=True):
+    """A piece of an attachment, sealed, and where it begins."""
+
+    start: int
+    sealed: bytes

@@ -6,6 +6,7 @@ from msgspec import Meta, Struct
 
 from letterlock.relay.limits import MAX_GROUP_ID, MAX_KEY_PACKAGES_PUT, MAX_STATE_COUNTER
 from letterlock.storage.relay_commands import MAX_MEMBERS
+from letterlock.wire.attachment import BLOB_SIZES, PIECE
 
 ID_PATTERN: Final = "_[0-9a-f]{32}$"
 
@@ -295,3 +296,32 @@ class AcknowledgedAnswer(Struct, frozen=True):
     """Everything up to here is acknowledged."""
 
     acknowledged: int
+
+
+class NewAttachment(Struct, frozen=True, forbid_unknown_fields=True):
+    """The size of the encrypted blob: one of eight."""
+
+    size: Annotated[int, Meta(ge=1, le=BLOB_SIZES[-1])]
+
+
+class NewPiece(Struct, frozen=True, forbid_unknown_fields=True):
+    """The next bytes of the blob."""
+
+    offset: Annotated[int, Meta(ge=0, lt=BLOB_SIZES[-1])]
+    piece: Annotated[bytes, Meta(min_length=1, max_length=PIECE)]
+
+
+class AttachmentAnswer(Struct, frozen=True):
+    """How far an upload is; whole when ``received`` is ``size``."""
+
+    size: int
+    received: int
+    expires_ms: int
+
+
+class PieceAnswer(Struct, frozen=True):
+    """A part of the blob, and how long all of it is."""
+
+    offset: int
+    piece: bytes
+    size: int

@@ -1,18 +1,23 @@
 """The routes of devices (docs/protocol/devices.md, sections 1 to 5 and 7): JSON in, a use case, JSON out."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal
 
 from letterlock.assurance.group_report import GroupReport
 from letterlock.faces.http import device_schemas as s
-from letterlock.faces.http.problems import Code, Problem, facts_as_members
-from letterlock.faces.http.routes import Access, Answer, Call, DevicePrincipal, Parameter, Route
-from letterlock.model.ids import AccountId, DeviceId, GroupRef, Id, TenantId
+from letterlock.faces.http.device_calls import caller_of as _caller
+from letterlock.faces.http.device_calls import guard as _guard
+from letterlock.faces.http.device_calls import number_parameter as _number_parameter
+from letterlock.faces.http.device_calls import own_device as _own
+from letterlock.faces.http.device_calls import path_id as _id
+from letterlock.faces.http.device_calls import problems as _problems
+from letterlock.faces.http.device_calls import query_number as _number
+from letterlock.faces.http.routes import Access, Answer, Call, DevicePrincipal, Route
+from letterlock.model.ids import AccountId, DeviceId, GroupRef, TenantId
 from letterlock.relay.accounts import Accounts
 from letterlock.relay.bundle import Bundle, Welcome
-from letterlock.relay.errors import RelayError, WrongEpochError
-from letterlock.relay.groups import Caller, Groups
+from letterlock.relay.errors import RelayError
+from letterlock.relay.groups import Groups
 from letterlock.relay.key_packages import KeyPackages
 from letterlock.relay.limits import ITEMS_PER_PAGE, MAX_BUNDLE, MAX_KEY_PACKAGE, MAX_KEY_PACKAGES_PUT, MAX_STATE_COUNTER
 from letterlock.relay.mailboxes import Item, Mailboxes
@@ -29,44 +34,6 @@ MAX_PACKAGES_BODY: Final = 2 * MAX_KEY_PACKAGES_PUT * MAX_KEY_PACKAGE
 DEFAULT_PAGE: Final = 100
 
 _R = RelayReason
-STATUS: Final[dict[RelayReason, int]] = {
-    _R.NOT_FOUND: 404,
-    _R.SESSION_ENDED: 401,
-    _R.BAD_KEY: 422,
-    _R.BAD_DEVICE_LIST: 422,
-    _R.WRONG_ACCOUNT: 422,
-    _R.BAD_SIGNATURE: 422,
-    _R.DEVICE_LIST_VERSION: 409,
-    _R.DEVICE_EXISTS: 409,
-    _R.DEVICE_RETIRED: 409,
-    _R.NOT_YOUR_DEVICE: 403,
-    _R.SESSION_REFUSED: 401,
-    _R.STATE_ROLLED_BACK: 409,
-    _R.BAD_KEY_PACKAGE: 422,
-    _R.SUITE_NOT_ALLOWED: 422,
-    _R.LEAF_NOT_LISTED: 422,
-    _R.TOO_MANY_KEY_PACKAGES: 409,
-    _R.CLAIM_QUOTA: 429,
-    _R.BAD_EPOCH: 422,
-    _R.GROUP_EXISTS: 409,
-    _R.NOT_A_MEMBER: 403,
-    _R.IDEMPOTENCY_CONFLICT: 409,
-    _R.BAD_COMMIT: 422,
-    _R.EXTERNAL_COMMIT: 422,
-    _R.BAD_WELCOME: 422,
-    _R.BAD_GROUP_INFO: 422,
-    _R.BAD_MEMBERS: 422,
-    _R.WRONG_EPOCH: 409,
-    _R.ACK_AHEAD: 409,
-    _R.GROUP_QUARANTINED: 409,
-    _R.NOT_QUARANTINED: 409,
-    _R.BAD_REPORT: 422,
-    _R.REPORT_STALE: 409,
-    _R.REPORT_QUOTA: 429,
-}
-"""Total: a test holds it against the closed list of reasons."""
-
-T = TypeVar("T", bound=Id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,59 +48,6 @@ class DeviceServices:
     reports: Reports
     environment: str
     audience: str
-
-
-def problem_of(error: RelayError) -> Problem:
-    """The answer to a refusal of the delivery service."""
-    members = facts_as_members(error.facts)
-    headers: tuple[tuple[bytes, bytes], ...] = ()
-    if isinstance(error, WrongEpochError):
-        members["missing"] = list(error.missing)
-    if error.reason is RelayReason.CLAIM_QUOTA:
-        headers = ((b"retry-after", str(members["retry_after_s"]).encode()),)
-    return Problem(error.reason.value, STATUS[error.reason], members=members, headers=headers)
-
-
-def _guard(handler: Callable[[Call], Awaitable[Answer]]) -> Callable[[Call], Awaitable[Answer]]:
-    async def run(call: Call) -> Answer:
-        try:
-            return await handler(call)
-        except RelayError as error:
-            raise problem_of(error) from None
-
-    return run
-
-
-def _id(kind: type[T], text: str) -> T:
-    """An id of the path; one that is misspelt names nothing."""
-    try:
-        return kind.parse(text)
-    except ValueError:
-        raise RelayError(RelayReason.NOT_FOUND) from None
-
-
-def _number(call: Call, name: str, default: int, least: int, most: int) -> int:
-    text = call.query.get(name)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdigit() and len(text) <= 19 and least <= int(text) <= most):
-        raise Problem(Code.BAD_PARAMETER, detail="A query parameter is not a number in range.", members={"field": name})
-    return int(text)
-
-
-def _number_parameter(name: str, summary: str, least: int, most: int) -> Parameter:
-    return Parameter(name, summary, {"type": "integer", "minimum": least, "maximum": most})
-
-
-def _own(call: Call) -> DevicePrincipal:
-    if _id(DeviceId, call.path["device_id"]) != call.device.device_id:
-        raise RelayError(RelayReason.NOT_YOUR_DEVICE)
-    return call.device
-
-
-def _caller(call: Call) -> Caller:
-    device = call.device
-    return Caller(device.tenant, device.tenant_id, device.mailbox, device.account)
 
 
 def _tenant(call: Call) -> tuple[int, TenantId]:
@@ -324,13 +238,6 @@ class _Handlers:
 
 def _devices(texts: list[str]) -> list[DeviceId]:
     return [DeviceId.parse(text) for text in texts]
-
-
-def _problems(*reasons: RelayReason) -> dict[int, tuple[str, ...]]:
-    found: dict[int, tuple[str, ...]] = {}
-    for reason in reasons:
-        found[STATUS[reason]] = (*found.get(STATUS[reason], ()), reason.value)
-    return found
 
 
 def _tracking(found: Tracking | None) -> s.TrackingAnswer:

@@ -19,6 +19,7 @@ _PREFIXES: Final = {
     "consent_id": "con",
     "group": "grp",
     "key_id": "key",
+    "attachment_id": "att",
 }
 _EVERYWHERE: Final = {413: (Code.TOO_LARGE,), 503: (Code.OVERLOADED, Code.STORE_FAILED)}
 _PROBLEM: Final = {

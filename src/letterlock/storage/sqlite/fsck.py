@@ -7,6 +7,7 @@ from typing import Final
 
 import apsw
 
+from letterlock.custody.sealing import OVERHEAD
 from letterlock.ledger.appender import restore_state
 from letterlock.ledger.errors import LedgerError
 from letterlock.model.message import MessageState
@@ -18,7 +19,7 @@ from letterlock.wire.tlog.errors import EntryError
 from letterlock.wire.tlog.records import BatchBuilder
 from letterlock.wire.tlog.tiles import TILE_HEIGHT
 
-GENERATION_TABLES: Final = ("sealed_body", "shreddable_body", "outbox", "kept_copy", "group_log")
+GENERATION_TABLES: Final = ("sealed_body", "shreddable_body", "outbox", "kept_copy", "group_log", "attachment_key")
 _QUARANTINED: Final = int(MessageState.QUARANTINED)
 _WAITING: Final = f"({int(MessageState.QUEUED)}, {int(MessageState.HELD)})"
 
@@ -73,6 +74,16 @@ _QUERIES: Final[dict[str, tuple[str, str]]] = {
     "members_are_devices": (
         "members of groups without a device",
         "SELECT group_no FROM group_member WHERE mailbox NOT IN (SELECT mailbox FROM device)",
+    ),
+    "attachments_are_awaited": (
+        "whole attachments that nobody may fetch any more",
+        """SELECT no FROM attachment WHERE received = size AND no IN (SELECT attachment FROM attachment_key)
+           AND no NOT IN (SELECT attachment FROM attachment_awaited)""",
+    ),
+    "attachments_hold_what_they_say": (
+        "attachments whose pieces are not as long together as was received",
+        f"""SELECT no FROM attachment a WHERE no IN (SELECT attachment FROM attachment_key) AND received <>
+            (SELECT coalesce(sum(length(sealed) - {OVERHEAD}), 0) FROM attachment_piece WHERE attachment = a.no)""",
     ),
 }
 

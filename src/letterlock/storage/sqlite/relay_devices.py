@@ -25,6 +25,7 @@ from letterlock.storage.relay_commands import (
     RelayReason,
     relay_refused,
 )
+from letterlock.storage.sqlite.attachment_ops import forget_attachments_of
 from letterlock.storage.sqlite.relay_mail import (
     IN_ORDER,
     RESET,
@@ -181,6 +182,7 @@ def _remove_others(tx: Transaction, command: PublishDeviceList) -> tuple[int, ..
         run(db, "DELETE FROM key_package WHERE mailbox=?", (mailbox,))
         silence(tx, mailbox)
         empty_mailbox(tx, mailbox)
+        forget_attachments_of(tx, mailbox)
     return gone
 
 

@@ -1,7 +1,8 @@
 """What the writer does for the delivery service: one handler a command."""
 
+from letterlock.storage import attachment_commands as a
 from letterlock.storage import relay_commands as c
-from letterlock.storage.sqlite import relay_devices, relay_groups, relay_mail, relay_public, relay_stuck
+from letterlock.storage.sqlite import attachment_ops, relay_devices, relay_groups, relay_mail, relay_public, relay_stuck
 from letterlock.storage.sqlite.core import Handler
 from letterlock.storage.sqlite.transaction import Transaction
 
@@ -25,6 +26,10 @@ def relay_handlers() -> dict[type, Handler]:
         c.ResetMailbox: relay_mail.reset_mailbox,
         c.LoseMailbox: relay_mail.lose_mailbox,
         c.PurgeRelay: _purge,
+        a.BeginAttachment: attachment_ops.begin_attachment,
+        a.AppendAttachment: attachment_ops.append_attachment,
+        a.ReleaseAttachment: attachment_ops.release_attachment,
+        a.PurgeAttachments: attachment_ops.purge_attachments,
     }
 
 

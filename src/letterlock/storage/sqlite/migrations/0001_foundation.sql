@@ -351,6 +351,45 @@ CREATE TABLE consent (
   expires_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Encrypted attachments: what devices sealed, sealed once more in pieces under a key of its own, which is wrapped under a
+-- generation's storage key. Without its key row an attachment is gone; its pieces follow, a bounded number at a time.
+-- `group_no` is there while it is uploaded; then `attachment_awaited` says which mailboxes may fetch it.
+CREATE TABLE attachment (
+  no INTEGER PRIMARY KEY AUTOINCREMENT,
+  tenant INTEGER NOT NULL REFERENCES tenant(no),
+  id BLOB NOT NULL CHECK (length(id) = 16),
+  uploader INTEGER NOT NULL REFERENCES device(mailbox),
+  group_no INTEGER REFERENCES mls_group(no),
+  size INTEGER NOT NULL,
+  received INTEGER NOT NULL DEFAULT 0 CHECK (received <= size),
+  expires_ms INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX attachment_id ON attachment(tenant, id);
+CREATE INDEX attachment_uploader ON attachment(uploader);
+CREATE INDEX attachment_expiry ON attachment(expires_ms);
+
+CREATE TABLE attachment_key (
+  attachment INTEGER PRIMARY KEY REFERENCES attachment(no),
+  wrapped_key BLOB NOT NULL,
+  generation INTEGER NOT NULL
+) STRICT;
+CREATE INDEX attachment_key_generation ON attachment_key(generation);
+
+CREATE TABLE attachment_piece (
+  no INTEGER PRIMARY KEY,
+  attachment INTEGER NOT NULL REFERENCES attachment(no),
+  start INTEGER NOT NULL,
+  sealed BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX attachment_piece_place ON attachment_piece(attachment, start);
+
+CREATE TABLE attachment_awaited (
+  attachment INTEGER NOT NULL REFERENCES attachment(no),
+  mailbox INTEGER NOT NULL REFERENCES device(mailbox),
+  PRIMARY KEY (attachment, mailbox)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX attachment_awaited_mailbox ON attachment_awaited(mailbox);
+
 -- Effects outside this database: the intent is committed first, the outcome after; start-up resumes the open ones.
 CREATE TABLE intent (
   no INTEGER PRIMARY KEY AUTOINCREMENT,
