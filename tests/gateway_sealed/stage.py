@@ -80,7 +80,7 @@ class Stage:
             world.clock,
             b"p" * 32,
         )
-        world.directory.on_device_ended(self.hub.wake)
+        world.directory.on_session_ended(self.hub.wake)
         self.acks = AckCollector(world.committer, world.clock, 0.001)
         self.pages = MailPages(world.reads, world.keys)
         self.stream = DeviceStream(

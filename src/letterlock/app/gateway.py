@@ -21,6 +21,7 @@ from letterlock.assurance.assess import Path as MessagePath
 from letterlock.faces.http.app import HttpFace
 from letterlock.faces.http.credentials import Credentials
 from letterlock.faces.http.group_messages import GroupMessagesHandler
+from letterlock.faces.http.mailbox_waits import MailboxWaits
 from letterlock.faces.http.stream import DeviceStream
 from letterlock.faces.http.system import SystemRoutes
 from letterlock.gateway.acks import AckCollector
@@ -74,6 +75,8 @@ class Gateway:
     purger: Purger
     keys: Keys
     clock: SystemClock
+    drain: Callable[[], None]
+    """Sends away whoever waits over HTTP: called when the server is asked to stop."""
     _closers: list[Callable[[], Awaitable[None] | None]]
 
     async def close(self) -> None:
@@ -171,7 +174,7 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
         committer, reads, AttachmentReads(readers), sessions, groups, keys.storage, hub, acceptor, clock,
         settings.environment, settings.mls.listed(), metrics,
     )  # fmt: skip
-    sessions.on_device_ended(hub.wake)
+    sessions.on_session_ended(hub.wake)
     relay.schedule(maintenance.add, settings.store.purge_every_s)
     acks = AckCollector(committer, clock)
     closers.append(acks.flush)
@@ -196,7 +199,13 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
     )  # fmt: skip
     closers.append(opened.close)
     system = SystemRoutes(heads, ledger, metrics, CAPABILITIES, lambda: {"store": "ok", **opened.components()})
-    routes = (*system.routes(), *relay.routes, group_messages.route(), *opened.routes)
+    routes = (
+        *system.routes(),
+        *relay.routes,
+        *MailboxWaits(relay.mailboxes, hub, credentials, clock, metrics.connected, metrics.delivered).routes(),
+        group_messages.route(),
+        *opened.routes,
+    )
     system.describe(routes)
     face = HttpFace(routes, credentials, group_messages=group_messages, websocket=stream, observe=metrics.answered)
     maintenance.add("held_messages", settings.store.purge_every_s, opened.held.look)
@@ -204,7 +213,18 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
     maintenance.start()
     closers.append(maintenance.stop)
     return Gateway(
-        face, group_messages, tenants, profiles.policies, committer, heads, maintenance, purger, keys, clock, closers
+        face,
+        group_messages,
+        tenants,
+        profiles.policies,
+        committer,
+        heads,
+        maintenance,
+        purger,
+        keys,
+        clock,
+        hub.close,
+        closers,
     )
 
 

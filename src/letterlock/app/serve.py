@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 import uvicorn
 
-from letterlock.app.gateway import open_gateway
+from letterlock.app.gateway import Gateway, open_gateway
 from letterlock.app.logging import configure
 from letterlock.app.settings import Settings
 from letterlock.faces.http.fast_lane import fast_protocol
@@ -75,7 +75,7 @@ async def serve(settings: Settings, *, announce: bool = False) -> None:
         server = _Server(config)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, _ask_to_exit, server)
+            loop.add_signal_handler(number, _ask_to_exit, server, gateway)
         host, port = listening.getsockname()[:2]
         _settle_memory()
         _log.info("listening", host=host, port=port, environment=settings.environment)
@@ -97,7 +97,8 @@ def _settle_memory() -> None:
     sys.setswitchinterval(SWITCH_S)
 
 
-def _ask_to_exit(server: uvicorn.Server) -> None:
+def _ask_to_exit(server: uvicorn.Server, gateway: Gateway) -> None:
+    gateway.drain()
     server.should_exit = True
 
 

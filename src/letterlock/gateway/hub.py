@@ -81,16 +81,41 @@ class Mail:
             self._tail = last
 
 
+class Doorbell:
+    """A connection that is told when there is more, and reads it from the store: it holds nothing of it.
+
+    Attributes:
+        mailbox: whose.
+        head: the newest committed sequence known here.
+        wake: set when there is something to look at.
+        replaced: a newer connection of the device has come.
+    """
+
+    __slots__ = ("head", "mailbox", "replaced", "wake")
+
+    def __init__(self, mailbox: int, head: int) -> None:
+        self.mailbox = mailbox
+        self.head = head
+        self.wake = asyncio.Event()
+        self.replaced = False
+
+    def put(self, sequence: int, _head: bytes, _body: bytes) -> None:
+        """An item was committed."""
+        self.head = max(self.head, sequence)
+        self.wake.set()
+
+
 class Hub:
     """Which devices are connected here."""
 
     def __init__(self) -> None:
-        self._mail: dict[int, Mail] = {}
+        self._mail: dict[int, Mail | Doorbell] = {}
+        self.closing = False
 
     def __len__(self) -> int:
         return len(self._mail)
 
-    def join(self, mail: Mail) -> None:
+    def join(self, mail: Mail | Doorbell) -> None:
         """A device has connected; an older connection of it is told to go."""
         older = self._mail.get(mail.mailbox)
         if older is not None:
@@ -98,7 +123,7 @@ class Hub:
             older.wake.set()
         self._mail[mail.mailbox] = mail
 
-    def leave(self, mail: Mail) -> None:
+    def leave(self, mail: Mail | Doorbell) -> None:
         """A connection has ended."""
         if self._mail.get(mail.mailbox) is mail:
             del self._mail[mail.mailbox]
@@ -108,6 +133,13 @@ class Hub:
         box = self._mail.get(mailbox)
         if box is not None:
             box.wake.set()
+
+    def close(self) -> None:
+        """The gateway is about to stop: whoever waits over HTTP is sent away, so that nobody waits for them."""
+        self.closing = True
+        for box in self._mail.values():
+            if isinstance(box, Doorbell):
+                box.wake.set()
 
     def publish(self, deliveries: tuple[tuple[int, int], ...], item_head: bytes, body: bytes) -> None:
         """Hands a committed item to those of its mailboxes that are connected."""

@@ -29,6 +29,7 @@ class SessionDirectory:
         self._of: dict[int, set[bytes]] = {}
         self._counters: dict[int, int] = {}
         self._listeners: list[Callable[[int], None]] = []
+        self._of_sessions: list[Callable[[int], None]] = []
         self._added = 0
         self.version = 0
         """The revocation version: what a decision relies on when it relies on a session."""
@@ -81,6 +82,8 @@ class SessionDirectory:
                 if not tokens:
                     del self._of[session.mailbox]
                     self._counters.pop(session.mailbox, None)
+                for listener in self._of_sessions:
+                    listener(session.mailbox)
 
     def end_device(self, mailbox: int) -> None:
         """All sessions of a device have ended; whoever listens closes its stream."""
@@ -95,6 +98,10 @@ class SessionDirectory:
     def on_device_ended(self, listener: Callable[[int], None]) -> None:
         """Calls ``listener(mailbox)`` when all sessions of a device end at once."""
         self._listeners.append(listener)
+
+    def on_session_ended(self, listener: Callable[[int], None]) -> None:
+        """Calls ``listener(mailbox)`` when one session of a device ends: by a log-out, or by too many others."""
+        self._of_sessions.append(listener)
 
     def _sweep(self) -> None:
         now = self._clock.now_ms()

@@ -24,7 +24,7 @@ from letterlock.storage.relay_commands import (
     RelayReason,
     ResetMailbox,
 )
-from letterlock.storage.relay_rows import ItemRow
+from letterlock.storage.relay_rows import ItemRow, MailboxRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +37,15 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Items in order without holes, and the newest sequence of the mailbox."""
+    """Items in order without holes, and the newest sequence of the mailbox.
+
+    Attributes:
+        moved: whether the page ends early, because what follows is moving to another storage key: ask again.
+    """
 
     items: Sequence[Item]
     head: int
+    moved: bool = False
 
 
 class Mailboxes:
@@ -63,14 +68,31 @@ class Mailboxes:
         self._sessions = sessions
         self._clock = clock
 
-    async def page(self, tenant_id: TenantId, mailbox: int, after: int, limit: int) -> Page:
-        """Items after a sequence, at most ``limit`` and about :data:`PAGE_BYTES`.
+    async def standing(self, mailbox: int, after: int) -> MailboxRow:
+        """Where a mailbox stands, for a device that has stored everything up to ``after`` and waits for more.
+
+        Raises:
+            RelayError: NOT_FOUND; STATE_ROLLED_BACK: this device acknowledged more than that before (A18); ACK_AHEAD.
+        """
+        state = await self._reads.mailbox(mailbox)
+        if state is None:
+            raise RelayError(RelayReason.NOT_FOUND)
+        if after < state.acked:
+            raise RelayError(RelayReason.STATE_ROLLED_BACK, acknowledged=state.acked)
+        if after > state.head:
+            raise RelayError(RelayReason.ACK_AHEAD)
+        return state
+
+    async def page(
+        self, tenant_id: TenantId, mailbox: int, after: int, limit: int, max_bytes: int = PAGE_BYTES
+    ) -> Page:
+        """Items after a sequence, at most ``limit`` and about ``max_bytes``.
 
         Raises:
             RelayError: NOT_FOUND.
             SealingError: a body does not open.
         """
-        rows = await self._reads.page(mailbox, after, min(limit, ITEMS_PER_PAGE), PAGE_BYTES)
+        rows = await self._reads.page(mailbox, after, min(limit, ITEMS_PER_PAGE), max_bytes)
         state = await self._reads.mailbox(mailbox)
         if state is None:
             raise RelayError(RelayReason.NOT_FOUND)
@@ -82,7 +104,7 @@ class Mailboxes:
                 # Moved to another generation between the read and here: the device asks again from this place.
                 break
             items.append(Item(row, unseal_sealed(key, tenant_id, MessageId(row.message_id), row.sealed)))
-        return Page(items, state.head)
+        return Page(items, state.head, moved=len(items) < len(rows))
 
     async def acknowledge(self, tenant: int, mailbox: int, through: int, state_counter: int) -> int:
         """Everything up to ``through`` is in the device's durable state; returns what is acknowledged now.

@@ -19,11 +19,12 @@ from letterlock.faces.http.asgi import (
     header,
     read_body,
     send_problem,
+    send_stream,
 )
 from letterlock.faces.http.asgi import send_answer as answer_with
 from letterlock.faces.http.auth import Sessions, authenticate, authorise
 from letterlock.faces.http.problems import Code, Problem, field_names, of_validation
-from letterlock.faces.http.routes import Answer, Call, Route
+from letterlock.faces.http.routes import Answer, Call, Route, Streaming
 from letterlock.storage.errors import StorageError, StorageReason
 
 HotHandler = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -100,9 +101,9 @@ class HttpFace:
         return _Endpoint(run)
 
     async def _serve(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
-        await guarded(route.operation, self._observe, send, self._answer(route, scope, receive))
+        await guarded(route.operation, self._observe, send, self._answer(route, scope, receive), receive)
 
-    async def _answer(self, route: Route, scope: Scope, receive: Receive) -> Answer:
+    async def _answer(self, route: Route, scope: Scope, receive: Receive) -> Answer | Streaming:
         principal = authenticate(self._sessions, header(scope, b"authorization"))
         authorise(principal, route.access)
         body: Any = None
@@ -143,14 +144,29 @@ def problem_of(error: Exception, operation: str, observe: Observe) -> Problem:
     return problem
 
 
-async def guarded(operation: str, observe: Observe, send: Send, work: Awaitable[Answer]) -> None:
-    """Runs a handler; whatever it raises becomes an answer."""
+async def guarded(
+    operation: str,
+    observe: Observe,
+    send: Send,
+    work: Awaitable[Answer | Streaming],
+    receive: Receive | None = None,
+) -> None:
+    """Runs a handler; whatever it raises becomes an answer. ``receive`` is for those that may stream."""
     try:
         answer = await work
     except Gone:
         return
     except Exception as error:  # noqa: BLE001 - see problem_of
         await send_problem(send, problem_of(error, operation, observe))
+        return
+    if isinstance(answer, Streaming):
+        assert receive is not None, "only routes of the table stream"
+        observe(operation, 200)
+        kind = (b"content-type", answer.media_type.encode())
+        try:
+            await send_stream(receive, send, answer.chunks, [NO_STORE, NO_SNIFF, kind])
+        except Exception as error:  # noqa: BLE001 - the answer has begun: all that is left is to say so in the log
+            _log.error("answer_broken_off", operation=operation, error_type=type(error).__name__)
         return
     observe(operation, answer.status)
     body = b"" if answer.body is None else answer.body if isinstance(answer.body, bytes) else _encode(answer.body)

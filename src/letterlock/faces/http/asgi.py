@@ -1,6 +1,7 @@
 """The few ASGI primitives that all handlers share: reading a bounded body, sending an answer."""
 
-from collections.abc import Awaitable, Callable, MutableMapping
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from typing import Any, Final, TypeAlias
 
 from letterlock.faces.http.problems import Code, Problem
@@ -54,6 +55,33 @@ async def send_answer(send: Send, status: int, body: bytes, fields: list[tuple[b
     fields.append((b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": status, "headers": fields})
     await send({"type": "http.response.body", "body": body})
+
+
+async def send_stream(
+    receive: Receive, send: Send, chunks: AsyncGenerator[bytes], fields: list[tuple[bytes, bytes]]
+) -> None:
+    """Sends chunks as they come, until there are no more or the caller has gone."""
+    await send({"type": "http.response.start", "status": 200, "headers": fields})
+
+    async def pump() -> None:
+        async for chunk in chunks:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def hang_up() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    sender, listener = asyncio.create_task(pump()), asyncio.create_task(hang_up())
+    try:
+        await asyncio.wait((sender, listener), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (sender, listener):
+            task.cancel()
+        await asyncio.gather(sender, listener, return_exceptions=True)
+        await chunks.aclose()
+    if not sender.cancelled() and (failure := sender.exception()) is not None and not isinstance(failure, OSError):
+        raise failure
 
 
 async def send_problem(send: Send, problem: Problem) -> None:

@@ -1,10 +1,9 @@
 """What all routes of devices share: refusals as answers, ids and numbers of a call, who is calling."""
 
-from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from letterlock.faces.http.problems import Code, Problem, facts_as_members
-from letterlock.faces.http.routes import Answer, Call, DevicePrincipal, Parameter
+from letterlock.faces.http.routes import Answer, Call, DevicePrincipal, Handler, Parameter, Streaming
 from letterlock.model.ids import DeviceId, Id
 from letterlock.relay.errors import RelayError, WrongEpochError
 from letterlock.relay.groups import Caller
@@ -67,10 +66,10 @@ def problem_of(error: RelayError) -> Problem:
     return Problem(error.reason.value, STATUS[error.reason], members=members, headers=headers)
 
 
-def guard(handler: Callable[[Call], Awaitable[Answer]]) -> Callable[[Call], Awaitable[Answer]]:
+def guard(handler: Handler) -> Handler:
     """A handler whose refusals by the delivery service become answers."""
 
-    async def run(call: Call) -> Answer:
+    async def run(call: Call) -> Answer | Streaming:
         try:
             return await handler(call)
         except RelayError as error:

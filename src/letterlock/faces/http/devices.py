@@ -60,7 +60,8 @@ def _member(row: MemberRow) -> s.Member:
     return s.Member(str(AccountId(row.account)), str(DeviceId(row.device)))
 
 
-def _item(item: Item) -> s.MailboxItem:
+def item_answer(item: Item) -> s.MailboxItem:
+    """An item as it goes over HTTP."""
     row = item.row
     return s.MailboxItem(
         sequence=row.sequence,
@@ -221,7 +222,7 @@ class _Handlers:
         after = _number(call, "after", 0, 0, 2**32 - 1)
         limit = _number(call, "limit", DEFAULT_PAGE, 1, ITEMS_PER_PAGE)
         page = await self._mailboxes.page(device.tenant_id, device.mailbox, after, limit)
-        return Answer(200, s.MailboxAnswer([_item(item) for item in page.items], page.head))
+        return Answer(200, s.MailboxAnswer([item_answer(item) for item in page.items], page.head))
 
     async def acknowledge(self, call: Call) -> Answer:
         device, body = _own(call), call.body

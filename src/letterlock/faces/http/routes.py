@@ -1,6 +1,6 @@
 """The route table: validation, authorisation, OpenAPI and the tests' enumeration all come from it."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, unique
 from typing import Any, Final
@@ -98,7 +98,18 @@ class Answer(msgspec.Struct, frozen=True):
         return f"<Answer {self.status}>"
 
 
-Handler = Callable[[Call], Awaitable[Answer]]
+@dataclass(frozen=True, slots=True)
+class Streaming:
+    """What a handler gives for an answer without an end: chunks, until there are no more or the caller has gone.
+
+    A generator that is slow to be read is slow to be asked: nothing is queued between it and the connection.
+    """
+
+    chunks: AsyncGenerator[bytes]
+    media_type: str
+
+
+Handler = Callable[[Call], Awaitable[Answer | Streaming]]
 
 
 @dataclass(frozen=True, slots=True)
