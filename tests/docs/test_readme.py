@@ -92,6 +92,12 @@ def wait_for(port: int) -> None:
             return
 
 
+def blocks(page: str, section: str) -> list[list[str]]:
+    """The lines of a section's console blocks."""
+    text = page.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    return [block.splitlines() for block in re.findall(r"^```console\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)]
+
+
 class Shell:
     """A bash that takes one command after the other, as somebody's terminal."""
 
@@ -117,6 +123,17 @@ class Shell:
                 break
             lines.append(line)
         return "".join(lines)
+
+    def type(self, line: str) -> None:
+        """Types a line, and waits for nothing."""
+        assert self._shell.stdin is not None
+        self._shell.stdin.write(line + "\n")
+        self._shell.stdin.flush()
+
+    def line(self) -> str:
+        """The next line of output."""
+        assert self._shell.stdout is not None
+        return self._shell.stdout.readline().rstrip("\n")
 
     def started(self) -> None:
         """Remembers what the last command left in the background."""
@@ -146,6 +163,7 @@ def environment(folder: Path, port: int) -> None:
     (commands / "python").write_text(f'{start}exec "{sys.executable}" "$@"\n')
     (commands / "letterlock").write_text(
         f'{start}if [ "$*" = serve ]; then set -- serve --config port.toml; fi\n'
+        f'if [ "$1" = chat ]; then set -- "$@" --gateway http://127.0.0.1:{port}; fi\n'
         f"if [ -f letterlock.toml ] && ! grep -q server letterlock.toml; then cat port.toml >> letterlock.toml; fi\n"
         f'exec "{sys.executable}" -m letterlock.app.cli "$@"\n'
     )
@@ -171,3 +189,44 @@ def test_the_first_steps_work_as_printed(tmp_path: Path) -> None:
                 assert says(printed, step.expected), f"{step.command}\nprinted:\n{printed}"
     finally:
         shell.close()
+
+
+def test_two_shells_talk_as_printed(tmp_path: Path) -> None:
+    """Each line of output has to be the next one, in both shells; `kill` and what starts in the background aside."""
+    bobs, alices, bobs_again = blocks(README, "Talk between two shells")
+    port = free_port()
+    environment(tmp_path, port)
+    first, second = Shell(tmp_path, {}), Shell(tmp_path, {})
+    numbers: list[list[str]] = []
+    try:
+        for shell, block in ((first, bobs), (second, alices), (first, bobs_again)):
+            printed = [play(shell, line, port) for line in block]
+            numbers.append([line for line in printed if re.fullmatch(r"  \d{5}( \d{5}){5}", line)])
+        second.type("/safety")
+        while "Fingerprint" not in (line := second.line()):
+            numbers[1].append(line)
+        second.type("/quit")
+        assert len(numbers[2]) == 4
+        assert numbers[1][-2:] == numbers[2][:2], "both shells show one safety number"
+    finally:
+        first.close()
+        second.close()
+
+
+def play(shell: Shell, line: str, port: int) -> str:
+    """One line of a block: typed, or held against the next line of output, which is returned."""
+    if line.startswith("> "):
+        shell.type(line[2:])
+    elif line.startswith("$ ") and line.endswith("&"):
+        shell.run(line[2:])
+        shell.started()
+        wait_for(port)
+    elif line.startswith("$ kill"):
+        shell.run(line[2:])
+    elif line.startswith("$ "):
+        shell.type(line[2:])
+    else:
+        printed = shell.line()
+        assert says(printed, [line.strip()]), f"{line}\nprinted:\n{printed}"
+        return printed
+    return ""

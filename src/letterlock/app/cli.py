@@ -7,7 +7,7 @@ from typing import Final
 
 import typer
 
-from letterlock.app.commands import config, erase, ledger, logs, policy, running, stored, tenants
+from letterlock.app.commands import chat, config, erase, ledger, logs, policy, running, stored, tenants
 from letterlock.app.commands.hints import exit_for, what_to_do
 from letterlock.app.commands.output import EXIT_CODES, Exit
 from letterlock.model.errors import LetterlockError
@@ -20,6 +20,7 @@ EPILOG: Final = (
     "Examples:\n\n"
     "letterlock demo --once  (phones, SMS, a gateway: every claim checked)\n\n"
     "letterlock serve --config letterlock.toml  (run the gateway)\n\n"
+    "letterlock chat alice  (talk end-to-end encrypted, between two shells)\n\n"
     "letterlock config explain --defaults  (every setting, its default and why)\n\n"
     "letterlock policy explain traffic=conversation  (what a message gets, and by which rule)\n\n"
     "letterlock ledger verify --data letterlock-data  (verify the log offline)\n\n"
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 app.command("serve")(running.serve)
 app.command("demo")(running.demo)
+app.command("chat")(chat.chat)
 app.command("transports")(running.transports)
 app.command("fsck")(stored.fsck)
 app.command("erase")(erase.erase)

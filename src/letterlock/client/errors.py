@@ -197,6 +197,33 @@ class DeviceError(OperationError[DeviceReason]):
 
 
 @unique
+class ChatReason(Reason):
+    """Why a conversation does not begin, or ends by itself."""
+
+    NOT_A_NAME = "not_a_name"
+    NOT_A_CONTACT = "not_a_contact_line"
+    OWN_CONTACT = "contact_line_is_your_own"
+    FINGERPRINT_DIFFERS = "identity_key_is_not_that_of_the_contact_line"
+    """The relay shows, or showed earlier, another identity key than the contact line names. Nothing was sent."""
+    NOT_A_GATEWAY = "not_a_gateway_address"
+    PLAIN_HTTP = "plain_http_beyond_loopback"
+    API_KEY_NEEDED = "api_key_needed_to_enrol"
+    KEY_FILE_MISSING = "key_file_of_the_device_is_missing"
+    KEY_FILE_OPEN = "key_file_of_the_device_readable_by_others"
+    KEY_FILE_UNUSABLE = "key_file_of_the_device_unusable"
+    CONTACT_UNKNOWN = "contact_is_not_known_to_the_gateway"
+    NOT_TAKEN = "gateway_does_not_take_this_device"
+    """Another gateway, or this device was removed."""
+    DEVICE_REMOVED = "device_was_removed_from_its_account"
+    CONNECTED_ELSEWHERE = "device_connected_a_second_time"
+    """Another process runs on a copy of this device."""
+
+
+class ChatError(OperationError[ChatReason]):
+    """A conversation could not begin, or cannot go on."""
+
+
+@unique
 class RelayReason(Reason):
     """What the relay or the gateway answered, as far as a client acts on it."""
 
