@@ -1,9 +1,11 @@
 """Contacts, safety numbers, marks and words of a conversation: what may be shown, and what never steers a terminal."""
 
+import hashlib
 import json
 import re
 import unicodedata
 from itertools import product
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -25,6 +27,7 @@ from letterlock.client.errors import (
 )
 from letterlock.model.ids import AccountId
 from letterlock.model.protection import EvidenceGrade, Protection, Verifier
+from letterlock.wire.preimage import KeyFamily, PublicKey
 
 ALICE = (AccountId(bytes(16)), new_identity()[1])
 BOB = (AccountId(b"\1" * 16), new_identity()[1])
@@ -63,6 +66,25 @@ def test_a_safety_number_is_the_same_on_both_sides_and_another_with_any_other_ke
     others = [(ALICE, (BOB[0], key)), ((ALICE[0], key), BOB), (ALICE, (AccountId(b"\2" * 16), BOB[1])),
               ((ALICE[0], BOB[1]), (BOB[0], ALICE[1]))]  # fmt: skip
     assert len({number, *(safety_number(*pair) for pair in others)}) == 5
+
+
+def test_the_vector_of_the_page() -> None:
+    """With the sums written out once more, from the page's words alone."""
+    page = (Path(__file__).resolve().parents[2] / "docs/protocol/contacts.md").read_text()
+    rows = re.findall(r"^\| (?:one|other) \| `([0-9a-f]{32})` \| `([0-9a-f]{66})` \|$", page, re.MULTILINE)
+    one, other = (
+        (AccountId(bytes.fromhex(account)), PublicKey.parse(bytes.fromhex(key), KeyFamily.IDENTITY))
+        for account, key in rows
+    )
+    digest = hashlib.sha256(b"letterlock/v1/hash/contact_fingerprint\0" + bytes.fromhex(rows[0][1])).digest()
+    assert fingerprint(one[1]) == digest[:16]
+    assert f"`{digest[:16].hex()}`" in page
+    hashed = b"letterlock/v1/hash/safety_number\0"
+    for account, key in rows:
+        hashed += (16).to_bytes(4) + bytes.fromhex(account) + (33).to_bytes(4) + bytes.fromhex(key)
+    digits = f"{int.from_bytes(hashlib.sha256(hashed).digest()) % 10**60:060d}"
+    assert "".join(safety_number(other, one)) == digits
+    assert f"`{' '.join(re.findall('.{5}', digits))}`" in page
 
 
 @pytest.mark.attack("A3")

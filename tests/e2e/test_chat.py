@@ -4,9 +4,11 @@ import asyncio
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -19,13 +21,17 @@ from tests.e2e.chatting import ChatProcess, Event, environment
 from letterlock.app.clock import SystemClock
 from letterlock.client.chat.home import Home, device_of
 from letterlock.client.chat.loop import Plan, converse
-from letterlock.client.chat.screen import Line, Shown
+from letterlock.client.chat.screen import Ended, Line, Shown
 from letterlock.client.device import Device
+from letterlock.client.errors import DeviceError, DeviceReason
 from letterlock.client.relay import RelayCalls
+from letterlock.client.transport import DeviceStream, StreamEnd
 from letterlock.lab.demo.world import GatewayProcess
-from letterlock.lab.pytest_plugin import letterlock_gateway
+from letterlock.lab.phones import IOS_26_3
+from letterlock.lab.pytest_plugin import PhoneMaker, letterlock_gateway, letterlock_phone
+from letterlock.lab.scenarios.maker import shell
 
-__all__ = ["letterlock_gateway"]
+__all__ = ["letterlock_gateway", "letterlock_phone"]
 
 ATTESTED = {
     "protection": "E2EE", "grade": "ATTESTED", "verifier": "device", "indicator": "indicator.e2ee_verified",
@@ -343,6 +349,81 @@ async def test_the_terminal_is_not_steered_by_what_somebody_writes(
     assert text.splitlines()[-1] == "Ended."
 
 
+async def test_a_terminal_without_the_letters_shows_escapes_and_goes_on(
+    chatter: Maker, letterlock_gateway: GatewayProcess, tmp_path: Path
+) -> None:
+    alice, bob, _ = await two(chatter)
+    await bob.quit()
+    await alice.type("Grüße", "plain")
+    for _ in range(2):
+        await alice.next("sent")
+    command = [sys.executable, "-m", "letterlock.app.cli", "chat", "bob", "--gateway", letterlock_gateway.url]
+    process = await asyncio.create_subprocess_exec(
+        *command, "--data", str(tmp_path / "people"), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        env={**environment(), "PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    printed, _ = await asyncio.wait_for(process.communicate(b"/quit\n"), 60)
+    assert (process.returncode, b"> Gr\\xfc\\xdfe  [" in printed, b"> plain  [" in printed) == (0, True, True)
+
+
+async def test_when_nobody_reads_any_more_it_ends_and_loses_nothing(
+    chatter: Maker, letterlock_gateway: GatewayProcess, tmp_path: Path
+) -> None:
+    alice, bob, _ = await two(chatter)
+    await bob.quit()
+    command = [sys.executable, "-m", "letterlock.app.cli", "chat", "bob", "--gateway", letterlock_gateway.url]
+    read, write = os.pipe()
+    process = await asyncio.create_subprocess_exec(
+        *command, "--json", "--stay", "--data", str(tmp_path / "people"), stdin=asyncio.subprocess.DEVNULL,
+        stdout=write, stderr=asyncio.subprocess.PIPE, env=environment(),
+    )  # fmt: skip
+    os.close(write)
+    with os.fdopen(read, "rb") as output:
+        while b'"connected"' not in await asyncio.to_thread(output.readline):
+            pass
+    await alice.type("canary")
+    _, said = await asyncio.wait_for(process.communicate(), 60)
+    assert (process.returncode, said) == (0, b"")
+    bob = await chatter("bob")
+    line = await bob.next("message")
+    assert (line["text"], line["again"]) == ("canary", True)
+
+
+@pytest.mark.attack("A3")
+async def test_what_the_gate_refuses_is_said_in_words_and_never_shown(
+    chatter: Maker, letterlock_phone: PhoneMaker
+) -> None:
+    bob = await chatter("bob")
+    contact = (await bob.next("ready"))["contact"]
+    phone = await letterlock_phone(IOS_26_3)
+    made = await phone.tell("create_group")
+    group = made["group"]
+    epoch = (await phone.tell("add", group=group, account=contact.split(":")[0]))["epoch"]
+    assert (await bob.next("conversation"))["peers"][0]["account"] == phone.account
+    body = shell(bytes.fromhex(made["group_id"]), epoch, b"canary in a shell" + bytes(40))
+    await phone.tell("raw", group=group, body=b64encode(body).decode())
+    found = await bob.next("finding")
+    assert (found["group"], found["reason"], found["stopped"]) == (group, "refused_by_the_engine", False)
+    assert found["text"].startswith("A message could not be opened")
+    await phone.tell("say", group=group, text="genuine")
+    assert (await bob.next("message"))["text"] == "genuine"
+    assert "canary" not in json.dumps(bob.events)
+
+
+@pytest.mark.attack("A18")
+async def test_an_old_copy_of_a_person_is_refused(chatter: Maker, tmp_path: Path) -> None:
+    _, bob, _ = await two(chatter)
+    await bob.quit()
+    shutil.copytree(tmp_path / "people/bob", tmp_path / "people/copy")
+    bob = await chatter("bob")
+    await bob.until(lambda: bool(bob.all("connection")))
+    await bob.quit()
+    status, said = await (await chatter("copy")).ends()
+    assert (status, json.loads(said)["error"]) == (1, "state_rolled_back")
+    bob = await chatter("bob")
+    assert (await bob.next("conversation"))["how"] == "resumed"
+
+
 def refused(*arguments: str, before: str = "") -> tuple[int, str]:
     start = "from letterlock.app.cli import main; sys.exit(main())"
     code = f"import sys; {before}sys.argv = ['letterlock', *sys.argv[1:]]; {start}"
@@ -459,6 +540,34 @@ async def test_an_enrolment_goes_on_where_a_crash_left_it(letterlock_gateway: Ga
             device, state = await device_of(Home(folder), http, SystemClock(), api_key)
             assert (state, device.account, len(asked)) == ("resumed", account, before)
             device.close()
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        (StreamEnd.REMOVED, DeviceReason.REMOVED),
+        (StreamEnd.REPLACED, DeviceReason.CONNECTED_ELSEWHERE),
+        (StreamEnd.ROLLED_BACK, DeviceReason.STATE_ROLLED_BACK),
+        (StreamEnd.STOPPED, None),
+    ],
+)
+async def test_an_end_that_the_gateway_says_is_told(
+    letterlock_gateway: GatewayProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: StreamEnd, reason: object
+) -> None:
+    async def ends(self: DeviceStream) -> StreamEnd:
+        return end
+
+    monkeypatch.setattr(DeviceStream, "run", ends)
+    shown: list[Shown] = []
+    plan = Plan("bob", tmp_path / "bob", letterlock_gateway.url, None, lambda: letterlock_gateway.api_key, True, True)
+    running = converse(plan, asyncio.Queue(), shown.append, SystemClock())
+    if reason is None:
+        await running
+    else:
+        with pytest.raises(DeviceError) as ended:
+            await running
+        assert ended.value.reason is reason
+    assert shown[-1] == Ended(0)
 
 
 class Crash(BaseException):

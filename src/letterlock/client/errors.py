@@ -190,6 +190,9 @@ class DeviceReason(Reason):
     NO_RESEND = "resend_would_be_wrong"
     """A recipient told an outcome (RCC.16, 7 to 12): everything that can be done was done."""
     CONTENT_TOO_LARGE = "content_too_large"
+    REMOVED = "device_was_removed_from_its_account"
+    CONNECTED_ELSEWHERE = "device_connected_a_second_time"
+    """Another process runs on a copy of this device."""
 
 
 class DeviceError(OperationError[DeviceReason]):
@@ -198,7 +201,7 @@ class DeviceError(OperationError[DeviceReason]):
 
 @unique
 class ChatReason(Reason):
-    """Why a conversation does not begin, or ends by itself."""
+    """Why a conversation does not begin."""
 
     NOT_A_NAME = "not_a_name"
     NOT_A_CONTACT = "not_a_contact_line"
@@ -214,13 +217,10 @@ class ChatReason(Reason):
     CONTACT_UNKNOWN = "contact_is_not_known_to_the_gateway"
     NOT_TAKEN = "gateway_does_not_take_this_device"
     """Another gateway, or this device was removed."""
-    DEVICE_REMOVED = "device_was_removed_from_its_account"
-    CONNECTED_ELSEWHERE = "device_connected_a_second_time"
-    """Another process runs on a copy of this device."""
 
 
 class ChatError(OperationError[ChatReason]):
-    """A conversation could not begin, or cannot go on."""
+    """A conversation could not begin. Nothing was sent to anybody."""
 
 
 @unique

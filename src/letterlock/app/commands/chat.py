@@ -49,6 +49,7 @@ def chat(
     Needs the MLS engine: the extra `client`. Type /help in the conversation. Ctrl-C or /quit ends it.
     """
     import asyncio
+    import os
 
     from letterlock.client.chat.contact import Contact
     from letterlock.client.chat.loop import Plan
@@ -63,7 +64,11 @@ def chat(
     _check(name, gateway)
     contact = Contact.parse(with_contact) if with_contact else None
     plan = Plan(name, data / name, gateway.rstrip("/"), contact, api_key, stay, read_receipts)
-    asyncio.run(_run(plan, _printer(as_json=as_json)))
+    try:
+        asyncio.run(_run(plan, _printer(as_json=as_json)))
+    except BrokenPipeError:
+        # Whoever read what was shown is gone; what was not shown whole is shown at the next start.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _check(name: str, gateway: str) -> None:
@@ -147,8 +152,15 @@ def _read_input(loop: "asyncio.AbstractEventLoop", lines: "asyncio.Queue[str | N
 
 
 def _printer(*, as_json: bool) -> "Callable[[Shown], None]":
+    import sys
+    from io import TextIOWrapper
+
     from letterlock.client.chat.screen import as_json as json_line
     from letterlock.client.chat.wording import text
+
+    if isinstance(sys.stdout, TextIOWrapper):
+        # A terminal that lacks a letter shows its escape; it must not stop what comes after.
+        sys.stdout.reconfigure(errors="backslashreplace")
 
     def show(shown: "Shown") -> None:
         print(json_line(shown) if as_json else text(shown, _clock), flush=True)

@@ -29,7 +29,7 @@ from letterlock.client.errors import (
     RelayError,
     RelayReason,
 )
-from letterlock.client.events import GroupJoined, PayloadReceived, Received
+from letterlock.client.events import DeviceEvent, GroupJoined, PayloadReceived, Received
 from letterlock.client.store import Change
 from letterlock.client.transport import DeviceStream, Sending, StreamEnd
 from letterlock.model.clock import Clock
@@ -47,7 +47,11 @@ AT_ONCE: Final = 64
 """Events shown before they are deleted together."""
 _SHOWING: Final = b"showing"
 
-_ENDS: Final = {StreamEnd.REMOVED: ChatReason.DEVICE_REMOVED, StreamEnd.REPLACED: ChatReason.CONNECTED_ELSEWHERE}
+_ENDS: Final = {
+    StreamEnd.REMOVED: DeviceReason.REMOVED,
+    StreamEnd.REPLACED: DeviceReason.CONNECTED_ELSEWHERE,
+    StreamEnd.ROLLED_BACK: DeviceReason.STATE_ROLLED_BACK,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +105,9 @@ async def converse(plan: Plan, lines: "asyncio.Queue[str | None]", screen: Scree
                 await chat.begin()
                 await chat.run(lines)
             finally:
-                screen(Ended(len(device.waiting(0, stream.MAX_ITEMS))))
+                waiting = len(device.waiting(0, stream.MAX_ITEMS))
                 device.close()
+                screen(Ended(waiting))
     finally:
         home.store.close()
 
@@ -121,6 +126,7 @@ class Chat:
         self._screen: Final = screen
         self._showing: Final = Showing(device, self._people)
         self._prompt: Final = Prompt(device, self._people, self._showing, home.identity_key(), clock)
+        self._showing_now: Final = asyncio.Lock()
         self._news: Final = asyncio.Event()
         self._answers: Final = asyncio.Event()
         self._lost: Final = asyncio.Event()
@@ -167,8 +173,7 @@ class Chat:
         """Until the person ends it, or the gateway says that this device is no more.
 
         Raises:
-            ChatError: DEVICE_REMOVED, CONNECTED_ELSEWHERE.
-            DeviceError: STATE_ROLLED_BACK, MAILBOX_GAP.
+            DeviceError: REMOVED, CONNECTED_ELSEWHERE, STATE_ROLLED_BACK, MAILBOX_GAP.
         """
         connection = DeviceStream(self._plan.gateway.replace("http", "ws", 1), self)
         self._device.attach(connection.wake)
@@ -191,10 +196,8 @@ class Chat:
 
     async def _carry(self, connection: DeviceStream) -> None:
         end = await connection.run()
-        if end is StreamEnd.ROLLED_BACK:
-            raise DeviceError(DeviceReason.STATE_ROLLED_BACK)
         if end in _ENDS:
-            raise ChatError(_ENDS[end])
+            raise DeviceError(_ENDS[end])
 
     async def _typed(self, lines: "asyncio.Queue[str | None]") -> None:
         while (line := await lines.get()) is not None:
@@ -231,19 +234,24 @@ class Chat:
     # -- showing --------------------------------------------------------------------------------------------------
 
     async def _show(self) -> None:
-        while entries := self._device.inbox()[:AT_ONCE]:
-            before = int.from_bytes(self._store.get(PLACE, _SHOWING) or b"")
-            through = entries[-1][0]
-            # Said durably before anything is shown: a run that ends in between leaves a trace of it.
-            self._store.commit(Change(put=((PLACE, _SHOWING, through.to_bytes(8)),)))
-            for position, event in entries:
-                if isinstance(event, GroupJoined):
-                    self._joined(GroupRef(event.group))
-                else:
-                    self._screen(self._showing.of(event, again=position <= before))
-            self._store.commit(Change(taken=tuple(position for position, _ in entries), gone=((PLACE, _SHOWING),)))
-            for _, event in entries:
-                await self._after(event)
+        async with self._showing_now:
+            while entries := self._device.inbox():
+                for at in range(0, len(entries), AT_ONCE):
+                    await self._show_some(entries[at : at + AT_ONCE])
+
+    async def _show_some(self, entries: list[tuple[int, DeviceEvent]]) -> None:
+        before = int.from_bytes(self._store.get(PLACE, _SHOWING) or b"")
+        through = entries[-1][0]
+        # Said durably before anything is shown: a run that ends in between leaves a trace of it.
+        self._store.commit(Change(put=((PLACE, _SHOWING, through.to_bytes(8)),)))
+        for position, event in entries:
+            if isinstance(event, GroupJoined):
+                self._joined(GroupRef(event.group))
+            else:
+                self._screen(self._showing.of(event, again=position <= before))
+        self._store.commit(Change(taken=tuple(position for position, _ in entries), gone=((PLACE, _SHOWING),)))
+        for _, event in entries:
+            await self._after(event)
 
     async def _after(self, event: object) -> None:
         """What follows from something once it is shown. None of it is needed for the next thing to come."""
