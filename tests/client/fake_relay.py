@@ -82,6 +82,7 @@ class FakeRelay:
         self.idempotent: dict[tuple[str, bytes], tuple[bytes, dict[str, Any]]] = {}
         self.sent: dict[bytes, bytes] = {}
         self.reports: list[tuple[str, dict[str, Any]]] = []
+        self.full = False
         self.calls: list[str] = []
         self.logins = 0
         self.tamper: Callable[[str, dict[str, Any]], None] = lambda call, answer: None
@@ -306,6 +307,8 @@ class FakeRelay:
         reference, body = raw(entry["client_message_id"]), raw(entry["body"])
         sealed = parse(body)
         base = {"client_message_id": entry["client_message_id"]}
+        if reference not in self.sent and self.full:
+            return {**base, "status": "refused", "code": "mailbox_quota"}
         if reference not in self.sent:
             if sealed.epoch < group.epoch - 4:
                 return {**base, "status": "refused", "code": "epoch_too_old", "current_epoch": group.epoch}

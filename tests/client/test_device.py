@@ -870,3 +870,28 @@ async def test_a_fork_is_no_report(world: World) -> None:
     await bob.device.sync()
     assert await take(bob.device) == [events.Finding(ref.value, "commit", "log_forked", stopped=True)]
     assert world.relay.reports == []
+
+
+async def test_over_the_quota_what_was_refused_goes_first_when_there_is_room(world: World) -> None:
+    alice, bob, ref = await world.pair()
+    for words in (b"one", b"two", b"three"):
+        await alice.device.send(ref, words)
+
+    def fill(call: str) -> None:
+        # The first call is taken, the ones after it are not.
+        world.relay.full = sum(made.endswith("/messages") for made in world.relay.calls) > 1
+
+    world.relay.before = fill
+    assert await alice.device.flush() == 1
+    calls = sum(made.endswith("/messages") for made in world.relay.calls)
+    assert calls == 2, "nothing is sent past a message that was refused"
+    world.relay.before = lambda call: None
+    world.relay.full = False
+    alice.restart()
+    assert await alice.device.flush() == 2
+    await bob.device.sync()
+    assert [event.content for event in await take(bob.device) if isinstance(event, events.Received)] == [
+        b"one",
+        b"two",
+        b"three",
+    ]

@@ -124,7 +124,13 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
     closers.append(lock.release)
     keys = open_keys(settings, folder)
     closers.append(keys.close)
-    core = StoreCore(folder, handlers(), clock, purge_after_ms=settings.store.metadata_after_delivery_minutes * 60_000)
+    core = StoreCore(
+        folder,
+        handlers(),
+        clock,
+        purge_after_ms=settings.store.metadata_after_delivery_minutes * 60_000,
+        waiting=settings.mailboxes.limits(),
+    )
     committer = GroupCommitter(core, loop)
     closers.append(committer.close)
     readers = Readers(folder)

@@ -17,6 +17,7 @@ from letterlock.relay.key_packages import ClaimQuota, KeyPackages
 from letterlock.relay.mailboxes import Mailboxes
 from letterlock.relay.nonces import NonceBook
 from letterlock.relay.ports import Committer, Delivery, HandshakePolicy, SealingKeys
+from letterlock.relay.quota import LOOK_EVERY_S, MailboxQuota
 from letterlock.relay.reports import Reports
 from letterlock.relay.sessions import Sessions
 from letterlock.storage.sqlite.relay_reads import RelayReads
@@ -38,11 +39,14 @@ class RelayParts:
     routes: tuple[Route, ...]
     mailboxes: Mailboxes
     attachments: Attachments
+    quota: MailboxQuota
 
     def schedule(self, add: Schedule, purge_every_s: float) -> None:
         """Names the periodic work."""
         add("mailboxes", purge_every_s, self.mailboxes.purge)
         add("attachments", purge_every_s, self.attachments.purge)
+        add("mailbox_quota", LOOK_EVERY_S, self.quota.look)
+        add("mailbox_counters", SWEEP_EVERY_S, self.quota.look_anyway)
         add("mailbox_sweep", SWEEP_EVERY_S, self.mailboxes.sweep)
 
 
@@ -71,4 +75,5 @@ async def open_relay(
     attachments = Attachments(committer, reads, attachment_reads, keys, clock, os.urandom)
     reports = Reports(committer, reads, keys, environment, AUDIENCE, os.urandom, metrics.reported)
     services = DeviceServices(accounts, logins, packages, ordering, mailboxes, reports, environment, AUDIENCE)
-    return RelayParts((*device_routes(services), *attachment_routes(attachments)), mailboxes, attachments)
+    routes = (*device_routes(services), *attachment_routes(attachments))
+    return RelayParts(routes, mailboxes, attachments, MailboxQuota(committer, reads))

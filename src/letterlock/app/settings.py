@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 import msgspec
 
 from letterlock.model.errors import Fault, OperationError, Reason
+from letterlock.storage.sqlite.waiting import MIB, WaitingLimits
 from letterlock.wire.mls.suites import CipherSuite
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
@@ -103,6 +104,19 @@ class MlsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         return frozenset(map(CipherSuite, self.suites))
 
 
+class MailboxSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How much may wait in mailboxes; over it, nothing more is taken of a sender or a tenant."""
+
+    sender_messages: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 50_000
+    sender_mib: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 128
+    tenant_messages: Annotated[int, msgspec.Meta(ge=1, le=1 << 32)] = 5_000_000
+    tenant_mib: Annotated[int, msgspec.Meta(ge=1, le=1 << 30)] = 16_384
+
+    def limits(self) -> WaitingLimits:
+        """As the writer takes them."""
+        return WaitingLimits(self.sender_messages, self.sender_mib * MIB, self.tenant_messages, self.tenant_mib * MIB)
+
+
 class Sms(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The way out over SMPP 3.4. Without hosts there is no SMS route."""
 
@@ -134,6 +148,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     policy: PolicySettings = PolicySettings()
     ledger: Ledger = Ledger()
     mls: MlsSettings = MlsSettings()
+    mailboxes: MailboxSettings = MailboxSettings()
     sms: Sms = Sms()
     log: Log = Log()
 

@@ -36,10 +36,13 @@ HTTP_RESULTS: Final = {
     "client_message_conflict": stream.ResultStatus.CONFLICT,
     "too_large": stream.ResultStatus.TOO_LARGE,
     "group_quarantined": stream.ResultStatus.GROUP_QUARANTINED,
+    "mailbox_quota": stream.ResultStatus.MAILBOX_QUOTA,
     "wrong_group": stream.ResultStatus.UNKNOWN_TARGET,
     "bad_body": stream.ResultStatus.QUARANTINED,
 }
 """What HTTP answers of one message, its code where it is refused, in the stream's words."""
+_LATER: Final = frozenset({stream.ResultStatus.OVERLOADED, stream.ResultStatus.MAILBOX_QUOTA})
+"""Stays in the outbox, and goes first when it is tried again."""
 _ARRIVED: Final = frozenset({stream.ResultStatus.ACCEPTED, stream.ResultStatus.DUPLICATE})
 
 
@@ -172,6 +175,9 @@ class Outgoings:
             result = answer.results[0]
             status = HTTP_RESULTS.get(result.code if result.status == "refused" else result.status)
             accepted += result.status in {"accepted", "duplicate"}
+            if status is stream.ResultStatus.MAILBOX_QUOTA:
+                # What follows would arrive before it.
+                return accepted
             if status is not None:
                 await self.answered([(sending, stream.Result(status, stream.NO_ID, stream.NO_HASH))])
         return accepted
@@ -191,7 +197,7 @@ class Outgoings:
             closed: dict[bytes, GroupRecord] = {}
             for sending, result in results:
                 data = entries.get(sending.position)
-                if data is None or result.status is stream.ResultStatus.OVERLOADED:
+                if data is None or result.status in _LATER:
                     continue
                 sent.append(sending.position)
                 if result.status in _ARRIVED:

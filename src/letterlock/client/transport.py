@@ -34,6 +34,8 @@ class StreamEnd(Enum):
     ROLLED_BACK = "rolled_back"
     RETRY = "retry"
     LOGIN = "login"
+    SLOWER = "slower"
+    """Too fast, or too much of this device waits for others: again, after ever longer pauses."""
 
 
 _CLOSE: Final = {
@@ -41,6 +43,7 @@ _CLOSE: Final = {
     4403: StreamEnd.REMOVED,
     4409: StreamEnd.REPLACED,
     4410: StreamEnd.ROLLED_BACK,
+    4429: StreamEnd.SLOWER,
 }
 
 
@@ -122,7 +125,7 @@ class DeviceStream:
         while not self._stop.is_set():
             try:
                 end = await self._until_stopped(await self._handler.token(renew))
-                failures = 0 if self.connected.is_set() else failures + 1
+                failures = 0 if self.connected.is_set() and end is not StreamEnd.SLOWER else failures + 1
                 if end is StreamEnd.ROLLED_BACK and not doubted:
                     # An old copy, or overtaken by a call of its own: the login tells which.
                     doubted, end = True, StreamEnd.LOGIN
@@ -137,7 +140,7 @@ class DeviceStream:
                 failures += 1
             finally:
                 self.connected.clear()
-            if end not in {StreamEnd.RETRY, StreamEnd.LOGIN}:
+            if end not in {StreamEnd.RETRY, StreamEnd.LOGIN, StreamEnd.SLOWER}:
                 return end
             renew = end is StreamEnd.LOGIN
             if not renew or failures:

@@ -130,6 +130,7 @@ _REFUSED: Final = {
     CommitReason.WRONG_EPOCH: ResultStatus.WRONG_EPOCH,
     CommitReason.EPOCH_TOO_OLD: ResultStatus.EPOCH_TOO_OLD,
     CommitReason.GROUP_QUARANTINED: ResultStatus.GROUP_QUARANTINED,
+    CommitReason.MAILBOX_QUOTA: ResultStatus.MAILBOX_QUOTA,
 }
 
 

@@ -8,7 +8,7 @@ from letterlock.custody.sealing import StorageKey
 from letterlock.relay.errors import of_writer
 from letterlock.storage.commands import Relied, Shown
 from letterlock.storage.errors import CommitRefused
-from letterlock.storage.relay_commands import PublicState
+from letterlock.storage.relay_commands import PublicState, Waited
 from letterlock.storage.relay_rows import (
     AccountRow,
     CommitRow,
@@ -123,6 +123,10 @@ class Reads(Protocol):
 
     async def page(self, mailbox: int, after: int, limit: int, max_bytes: int) -> tuple[ItemRow, ...]:
         """Items after a sequence, in order and without holes; at least one if there is one."""
+        ...
+
+    async def waiting(self, after: int, until: int, limit: int) -> tuple[tuple[Waited, ...], int]:
+        """What waits of the messages after a number up to another, by sender; and where to go on (0: it is all)."""
         ...
 
     async def overfull(

@@ -40,6 +40,7 @@ class CommitReason(Reason):
     EXPIRED = "expired"
     ALREADY_ANSWERED = "already_answered"
     GROUP_QUARANTINED = "group_quarantined"
+    MAILBOX_QUOTA = "mailbox_quota"
 
 
 class CommitRefused(OperationError[CommitReason]):

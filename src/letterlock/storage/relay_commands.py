@@ -64,6 +64,8 @@ class RelayReason(Reason):
     REPORT_STALE = "report_stale"
     """A report of a commit that is no longer known, or that the device took, or was never sent."""
     REPORT_QUOTA = "report_quota"
+    MAILBOX_QUOTA = "mailbox_quota"
+    """Too much of this sender, or of its tenant, waits in mailboxes."""
     ATTACHMENT_SIZE = "attachment_size"
     """Not one of the sizes that blobs have, or a piece that reaches beyond the blob's end."""
     ATTACHMENT_EXISTS = "attachment_exists"
@@ -451,6 +453,42 @@ class MailboxLost(Struct, frozen=True):
     """How many items were dropped."""
 
     dropped: int
+
+
+class Waited(Struct, frozen=True):
+    """What waits of one sender."""
+
+    tenant: int
+    sender: int
+    messages: int
+    bytes: int
+
+
+class LookAtWaiting(Struct, frozen=True):
+    """Asks for the counters of what waits; ``always`` even where nobody is near a limit."""
+
+    always: bool
+
+
+class WaitingSeen(Struct, frozen=True):
+    """The counters at one moment.
+
+    Attributes:
+        until: the number of the newest message counted: what is compared with the store ends there.
+        senders: by sender, messages and bytes.
+        tenants: by tenant.
+    """
+
+    until: int
+    senders: dict[int, tuple[int, int]]
+    tenants: dict[int, tuple[int, int]]
+
+
+class SettleWaiting(Struct, frozen=True):
+    """What the store was found to hold, up to ``before.until``."""
+
+    before: WaitingSeen
+    found: tuple[Waited, ...]
 
 
 class PurgeRelay(Struct, frozen=True):

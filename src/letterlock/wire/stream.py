@@ -86,6 +86,8 @@ class ResultStatus(IntEnum):
     """Body over the limit."""
     GROUP_QUARANTINED = 10
     """Members reported a commit that they cannot take: the group is over, and a new one is needed."""
+    MAILBOX_QUOTA = 11
+    """Not accepted: too much of this sender, or its tenant, waits in mailboxes; try again later, this one first."""
 
 
 @unique

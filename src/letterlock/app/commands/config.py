@@ -50,6 +50,12 @@ GUIDE: Final[dict[str, Setting]] = {
         " that speaks them: suite 2 needs another one than letterlock.client has",
         "the one suite that every implementation must have; another one is refused wherever it shows",
     ),
+    "mailboxes.sender_messages": Setting(
+        "messages of one device that may wait in mailboxes (1 to 100000)", "half a mailbox: no sender fills anybody's"
+    ),
+    "mailboxes.sender_mib": Setting("MiB of one device that may wait", "half of what a mailbox holds"),
+    "mailboxes.tenant_messages": Setting("messages of one tenant that may wait", "some hundred devices' worth"),
+    "mailboxes.tenant_mib": Setting("MiB of one tenant that may wait", "one tenant alone does not fill the disk"),
     "sms.hosts": Setting("host:port of message centres (SMPP 3.4)", "none: there is no way out in clear"),
     "sms.system_id": Setting("name to bind with", "none is guessed"),
     "sms.password": Setting("reference to the password", "a secret in a settings file is refused"),

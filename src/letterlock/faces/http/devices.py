@@ -324,7 +324,7 @@ def device_routes(services: DeviceServices) -> tuple[Route, ...]:
             Access.DEVICE, _guard(do.commit), s.NewCommit, {201: s.CommitAnswer},
             _problems(
                 *member, _R.SESSION_ENDED, _R.IDEMPOTENCY_CONFLICT, _R.GROUP_QUARANTINED, _R.WRONG_EPOCH, _R.BAD_COMMIT,
-                _R.EXTERNAL_COMMIT,
+                _R.EXTERNAL_COMMIT, _R.MAILBOX_QUOTA,
                 _R.BAD_WELCOME, _R.BAD_GROUP_INFO, _R.SUITE_NOT_ALLOWED, _R.BAD_MEMBERS,
             ),
             max_body=MAX_BUNDLE,

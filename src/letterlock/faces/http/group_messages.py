@@ -92,6 +92,7 @@ _CODES: Final = {
     ResultStatus.CONFLICT: "client_message_conflict",
     ResultStatus.TOO_LARGE: "too_large",
     ResultStatus.GROUP_QUARANTINED: "group_quarantined",
+    ResultStatus.MAILBOX_QUOTA: "mailbox_quota",
 }
 _WORDS: Final = {
     ResultStatus.ACCEPTED: "accepted",

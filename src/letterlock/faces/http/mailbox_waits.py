@@ -6,6 +6,7 @@ waits, the stream included: a newer one replaces it.
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from enum import StrEnum, unique
 from typing import Final
 
 import msgspec
@@ -43,6 +44,19 @@ _REFUSED: Final = (
     RelayReason.ACK_AHEAD,
 )
 
+
+@unique
+class End(StrEnum):
+    """Why nothing more is delivered on a connection: the code of its last event, or of the answer."""
+
+    UNAUTHENTICATED = "unauthenticated"
+    REPLACED = "replaced"
+    """Another connection of the same device waits for its mailbox now."""
+    RESTARTING = "restarting"
+    OVERLOADED = "overloaded"
+
+
+_STATUS: Final = {End.UNAUTHENTICATED: 401, End.REPLACED: 409, End.RESTARTING: 503, End.OVERLOADED: 503}
 _log: Final = structlog.get_logger("letterlock.stream")
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -89,7 +103,7 @@ class MailboxWaits:
             while True:
                 why = self._over(device, bell)
                 if why is not None:
-                    raise Problem(why)
+                    raise Problem(why, _STATUS[why])
                 if bell.head > after:
                     page = await self._mailboxes.page(device.tenant_id, device.mailbox, after, limit)
                     self._delivered(len(page.items))
@@ -139,12 +153,12 @@ class MailboxWaits:
                         continue
                     rereads += 1
                     if rereads >= MAX_REREADS:
-                        why = Code.OVERLOADED
+                        why = End.OVERLOADED
                         break
             yield _event("end", _encode({"code": str(why)}))
         except LetterlockError as error:
             _log.warning("events_refused", error_type=type(error).__name__)
-            yield _event("end", _encode({"code": str(Code.OVERLOADED)}))
+            yield _event("end", _encode({"code": str(End.OVERLOADED)}))
         finally:
             self._connected(-1)
             self._hub.leave(bell)
@@ -162,13 +176,13 @@ class MailboxWaits:
         self._hub.notify(((device.mailbox, newest.head),))
         return bell
 
-    def _over(self, device: DevicePrincipal, bell: Doorbell) -> Code | None:
+    def _over(self, device: DevicePrincipal, bell: Doorbell) -> End | None:
         """Why nothing more is delivered here."""
         if bell.replaced:
-            return Code.REPLACED
+            return End.REPLACED
         if self._sessions.device(device.token_hash) is None:
-            return Code.UNAUTHENTICATED
-        return Code.RESTARTING if self._hub.closing else None
+            return End.UNAUTHENTICATED
+        return End.RESTARTING if self._hub.closing else None
 
     async def _rest(self, device: DevicePrincipal, bell: Doorbell, seconds: float) -> bool:
         """Waits until the bell rings, the session ends, or for so long; whether it rang."""
@@ -209,7 +223,7 @@ class MailboxWaits:
             Route(
                 "GET", f"{base}/wait", "waitForMailbox", "A page of this device's mailbox, as soon as there is one.",
                 Access.DEVICE, guard(self._wait_call), None, {200: s.MailboxAnswer},
-                {**refused, 409: (*refused[409], Code.REPLACED), 503: (Code.RESTARTING,)},
+                {**refused, 409: (*refused[409], End.REPLACED), 503: (End.RESTARTING,)},
                 (
                     after,
                     number_parameter("limit", "At most so many items.", 1, ITEMS_PER_PAGE),

@@ -30,9 +30,6 @@ class Code(StrEnum):
     SCOPE_MISSING = "scope_missing"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
-    REPLACED = "replaced"
-    """Another connection of the same device waits for its mailbox now."""
-    RESTARTING = "restarting"
     OVERLOADED = "overloaded"
     STORE_FAILED = "store_failed"
     INTERNAL = "internal_error"
@@ -50,8 +47,6 @@ _STATUS: Final[dict[str, int]] = {
     Code.SCOPE_MISSING: 403,
     Code.NOT_FOUND: 404,
     Code.METHOD_NOT_ALLOWED: 405,
-    Code.REPLACED: 409,
-    Code.RESTARTING: 503,
     Code.OVERLOADED: 503,
     Code.STORE_FAILED: 503,
     Code.INTERNAL: 500,

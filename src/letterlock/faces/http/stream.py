@@ -41,6 +41,7 @@ CLOSE_PROTOCOL: Final = 4400
 CLOSE_UNAUTHENTICATED: Final = 4401
 CLOSE_REPLACED: Final = 4409
 CLOSE_ROLLED_BACK: Final = 4410
+CLOSE_TOO_FAST: Final = 4429
 CLOSE_TOO_LARGE: Final = 1009
 CLOSE_INTERNAL: Final = 1011
 CLOSE_OVERLOADED: Final = 1013
@@ -169,6 +170,8 @@ class _Connection:
         self._results: list[tuple[int, bytes]] = []
         """Frames, each with the credits that it gives back when it goes out."""
         self._paced: asyncio.TimerHandle | None = None
+        self._refused = False
+        """A submission met the mailbox quota: nothing that comes after it is taken on this connection."""
 
     async def run(self) -> int:
         """Serves the connection to its end; returns the close code, 0 if it is closed already."""
@@ -254,6 +257,10 @@ class _Connection:
 
     async def _submit(self, frame: frames.Submit, sender: Sender) -> None:
         """Starts committing a frame; frames enter the writer's queue in the order in which they came."""
+        if self._refused:
+            over = (int(ResultStatus.MAILBOX_QUOTA), frames.NO_ID, frames.NO_HASH)
+            self._answer(frame.first_ref, [over] * len(frame.items))
+            return
         tenant = self._device.tenant
         offered = [
             Offered(item.target if item.target_kind is TargetKind.GROUP else _NOBODY, item.message_ref, item.body)
@@ -276,7 +283,12 @@ class _Connection:
             if not isinstance(error, StorageError):
                 _log.error("submission_failed", error_type=type(error).__name__)
             answers = [(int(ResultStatus.OVERLOADED), frames.NO_ID, frames.NO_HASH)] * len(offered)
-        self._results.append((len(offered), frames.encode_results(first_ref, answers)))
+        self._answer(first_ref, answers)
+
+    def _answer(self, first_ref: int, answers: list[tuple[int, bytes, bytes]]) -> None:
+        if any(status == ResultStatus.MAILBOX_QUOTA for status, _, _ in answers):
+            self._refused = True
+        self._results.append((len(answers), frames.encode_results(first_ref, answers)))
         self._owner.metrics.submitted([status for status, _, _ in answers])
         self._mail.wake.set()
 
@@ -307,6 +319,9 @@ class _Connection:
                 await self._send_frame(frame)
             if mail.replaced:
                 return CLOSE_REPLACED
+            if self._refused:
+                # Its device begins again with what was refused first: so its messages stay in their order.
+                return CLOSE_TOO_FAST
             if self._owner.sessions.device(self._token_hash) is None:
                 return CLOSE_UNAUTHENTICATED
             mail.wake.clear()

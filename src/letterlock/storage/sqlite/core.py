@@ -18,6 +18,7 @@ from letterlock.storage.sqlite.connection import BUSY_MS, open_writer, storage_e
 from letterlock.storage.sqlite.hot import HotBatch
 from letterlock.storage.sqlite.ledger_rows import grow
 from letterlock.storage.sqlite.transaction import Transaction
+from letterlock.storage.sqlite.waiting import Waiting, WaitingLimits
 from letterlock.wire.tlog.growth import TreeState
 
 Command = Any
@@ -45,10 +46,17 @@ class StoreCore:
         handlers: what each command but the hot ones does.
         clock: for the times that rows and entries get.
         purge_after_ms: how long after delivery a message's row stays (S88).
+        waiting: how much of one sender, and of one tenant, may wait in mailboxes.
     """
 
     def __init__(
-        self, folder: Path, handlers: dict[type, Handler], clock: Clock, *, purge_after_ms: int = 600_000
+        self,
+        folder: Path,
+        handlers: dict[type, Handler],
+        clock: Clock,
+        *,
+        purge_after_ms: int = 600_000,
+        waiting: WaitingLimits | None = None,
     ) -> None:
         self._db = open_writer(folder)
         self._handlers = handlers
@@ -63,6 +71,7 @@ class StoreCore:
         try:
             with storage_errors():
                 self._state = writer_state.load(self._db)
+            self._state.waiting = Waiting(waiting or WaitingLimits())
         except BaseException:
             self._db.close()
             raise
@@ -140,7 +149,9 @@ class StoreCore:
         with storage_errors():
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK").fetchall()
+            waiting = self._state.waiting
             self._state = writer_state.load(self._db)
+            self._state.waiting = waiting
         self._forgotten = False
         self._staged = None
 

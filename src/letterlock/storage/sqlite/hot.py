@@ -105,6 +105,9 @@ class HotBatch:
         relied = command.relied
         if relied.policy != state.policy_version or (relied.session >= 0 and relied.session != state.session_version):
             return refused(CommitReason.STALE_DECISION)
+        # Refused until the store was counted again: so whatever follows in a frame is refused too.
+        if state.waiting.refuses(command.tenant, command.sender):
+            return refused(CommitReason.MAILBOX_QUOTA)
         try:
             targets = self._targets(command)
         except CommitRefused as refusal:
@@ -135,6 +138,7 @@ class HotBatch:
             found[1].append(row)
         if deliveries:
             self._bodies.append(b"%016d%010d%b" % (seq, command.generation, command.sealed))
+            state.waiting.count(command.tenant, command.sender, len(command.sealed))
         else:
             self._undelivered.append(seq)
         self._known[message_id] = (command.tenant, seq, command.request_mac, record_hash, command.state)

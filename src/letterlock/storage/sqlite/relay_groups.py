@@ -108,6 +108,8 @@ def commit_group(tx: Transaction, command: CommitGroup) -> GroupCommitted:
         raise relay_refused(RelayReason.GROUP_QUARANTINED)
     if command.base_epoch != epoch:
         raise relay_refused(RelayReason.WRONG_EPOCH, current_epoch=epoch)
+    if tx.state.waiting.refuses(command.tenant, command.caller):
+        raise relay_refused(RelayReason.MAILBOX_QUOTA)
     roster = _roster(tx, command, active)
     check_relied(tx, command.relied, command.tenant)
     boxes = {number: tx.state.mailbox(db, number) for number in (*active, *roster.adds.values())}
@@ -145,6 +147,8 @@ def commit_group(tx: Transaction, command: CommitGroup) -> GroupCommitted:
         state.groups[group] = Group(command.tenant, epoch + 1, after)
         for number, sequence in deliveries:
             boxes[number].head = sequence
+        for body in (command.commit, *(welcome.body for welcome in command.welcomes)):
+            state.waiting.count(command.tenant, command.caller, len(body.sealed))
 
     tx.then(remember)
     return GroupCommitted(epoch + 1, chain, record_hash, tuple(deliveries), repeated=False)

@@ -7,6 +7,7 @@ import apsw
 
 from letterlock.model.message import MessageState
 from letterlock.storage.relay_commands import (
+    LookAtWaiting,
     LoseMailbox,
     MailboxLost,
     MailboxReset,
@@ -14,13 +15,15 @@ from letterlock.storage.relay_commands import (
     RelayPurged,
     RelayReason,
     ResetMailbox,
+    SettleWaiting,
+    WaitingSeen,
     relay_refused,
 )
 from letterlock.storage.sqlite.rows import first, rows, run
 from letterlock.storage.sqlite.state import MAILBOX_SHIFT, SEQ_MASK
 from letterlock.storage.sqlite.transaction import Transaction
-from letterlock.wire.tlog.entries import Purge
-from letterlock.wire.tlog.words import PurgeKind
+from letterlock.wire.tlog.entries import Finding, Purge
+from letterlock.wire.tlog.words import FindingCode, PurgeKind, Severity
 
 IN_ORDER: Final = 0
 LOST: Final = 1
@@ -121,6 +124,23 @@ def reset_mailbox(tx: Transaction, command: ResetMailbox) -> MailboxReset:
 
     tx.then(acknowledge)
     return MailboxReset(head)
+
+
+def look_at_waiting(tx: Transaction, command: LookAtWaiting) -> WaitingSeen | None:
+    """The counters of what waits; None where nobody is near a limit, and nobody asked for them all the same."""
+    waiting = tx.state.waiting
+    if not (waiting.wanted or command.always):
+        return None
+    new = len(waiting.over - waiting.noted)
+    if new:
+        tx.append(Finding(ts=tx.now_ms, code=FindingCode.MAILBOX_QUOTA_REACHED, severity=Severity.WARNING, count=new))
+    waiting.noted = set(waiting.over)
+    return waiting.seen(tx.state.next_seq)
+
+
+def settle_waiting(tx: Transaction, command: SettleWaiting) -> None:
+    """Takes what the store was found to hold."""
+    tx.state.waiting.settle(command.before, command.found)
 
 
 def raise_counter(tx: Transaction, mailbox: int, stated: int) -> None:

@@ -24,6 +24,8 @@ def relay_handlers() -> dict[type, Handler]:
         c.ReportCommit: relay_stuck.report_commit,
         c.AnchorGroup: relay_public.anchor_group,
         c.ResetMailbox: relay_mail.reset_mailbox,
+        c.LookAtWaiting: relay_mail.look_at_waiting,
+        c.SettleWaiting: relay_mail.settle_waiting,
         c.LoseMailbox: relay_mail.lose_mailbox,
         c.PurgeRelay: _purge,
         a.BeginAttachment: attachment_ops.begin_attachment,

@@ -5,7 +5,7 @@ from typing import Final, Protocol, TypeVar
 
 import apsw
 
-from letterlock.storage.relay_commands import GroupStanding, PublicState
+from letterlock.storage.relay_commands import GroupStanding, PublicState, Waited
 from letterlock.storage.relay_rows import (
     AccountRow,
     CommitRow,
@@ -261,6 +261,25 @@ class RelayReads:
                     break
                 found.append(ItemRow(sequence, kind, ref or b"", *rest))
             return tuple(found)
+
+        return await self._readers.read(work)
+
+    async def waiting(self, after: int, until: int, limit: int) -> tuple[tuple[Waited, ...], int]:
+        """What waits of the messages after a number up to another, by sender; and where to go on (0: it is all)."""
+
+        def work(db: apsw.Connection) -> tuple[tuple[Waited, ...], int]:
+            found = rows(
+                db,
+                "SELECT tenant, sender, count(*), total(size), max(message), sum(count(*)) OVER () FROM (SELECT"
+                " b.message, m.tenant, coalesce(m.sender, 0) AS sender, length(b.sealed) AS size FROM sealed_body b"
+                " JOIN message m ON m.seq=b.message WHERE b.message>? AND b.message<=? ORDER BY b.message LIMIT ?)"
+                " GROUP BY tenant, sender",
+                (after, until, limit),
+            )
+            last = max((row[4] for row in found), default=0)
+            return tuple(Waited(t, s, n, int(size)) for t, s, n, size, *_ in found), last if (
+                found and found[0][5] == limit
+            ) else 0
 
         return await self._readers.read(work)
 

@@ -9,6 +9,7 @@ from letterlock.model.errors import Fact
 from letterlock.storage.errors import CommitReason, CommitRefused
 from letterlock.storage.sqlite import ledger_rows
 from letterlock.storage.sqlite.rows import first, rows, run
+from letterlock.storage.sqlite.waiting import Waiting, WaitingLimits
 from letterlock.wire.tlog.growth import TreeState
 
 SEQ_BLOCK: Final = 65_536
@@ -49,6 +50,8 @@ class WriterState:
     session_version: int
     mailboxes: dict[int, Mailbox] = field(default_factory=dict)
     groups: dict[int, Group] = field(default_factory=dict)
+    waiting: Waiting = field(default_factory=lambda: Waiting(WaitingLimits()))
+    """The one thing here that mirrors no rows: too high after a failed transaction, until the store is counted."""
 
     def make_room(self) -> None:
         """Forgets what can be read again; only between transactions, since a commit counts on what it has loaded."""

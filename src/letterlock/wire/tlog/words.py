@@ -158,6 +158,8 @@ class FindingCode(StrEnum):
     REPLAY = "replay"
     CONSENT_FARMING = "consent_farming"
     QUOTA_DRAINING = "quota_draining"
+    MAILBOX_QUOTA_REACHED = "mailbox_quota_reached"
+    """Too much of some senders waits in mailboxes: nothing more is taken of them."""
     AUTHENTICATION_FAILED = "authentication_failed"
     PLAINTEXT_FOUND = "plaintext_found"
     OVERDUE_ROWS = "overdue_rows"
