@@ -349,6 +349,46 @@ async def test_the_terminal_is_not_steered_by_what_somebody_writes(
     assert text.splitlines()[-1] == "Ended."
 
 
+@pytest.mark.parametrize("leave", [b"\x03", b"\x04", b"/quit\n"], ids=["ctrl-c", "ctrl-d", "quit"])
+async def test_in_a_real_terminal(
+    chatter: Maker, letterlock_gateway: GatewayProcess, tmp_path: Path, leave: bytes
+) -> None:
+    alice, bob, _ = await two(chatter)
+    await bob.quit()
+    ours, theirs = os.openpty()
+    # A session whose terminal this is, then the command in it.
+    in_terminal = (
+        "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+        "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    )
+    command = ["-m", "letterlock.app.cli", "chat", "bob", "--gateway", letterlock_gateway.url]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", in_terminal, *command, "--data", str(tmp_path / "people"),
+        stdin=theirs, stdout=theirs, stderr=theirs, env=environment(), start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    printed = b""
+
+    async def until(words: bytes) -> None:
+        nonlocal printed
+        while words not in printed:
+            printed += await asyncio.to_thread(os.read, ours, 4096)
+
+    await until(b"* Connected.")
+    os.write(ours, b"half a ")
+    await alice.type("an interruption")
+    await until(b"> an interruption  [")
+    os.write(ours, b"\x12")  # the terminal itself prints again what it holds
+    await until(b"\r\nhalf a ")
+    os.write(ours, b"line\n")
+    await until(b"sealed  [E2EE FRAMED")
+    assert (await alice.next("message"))["text"] == "half a line"
+    os.write(ours, leave)
+    await until(b"Ended.")
+    assert await asyncio.wait_for(process.wait(), 60) == 0
+    os.close(ours)
+
+
 async def test_a_terminal_without_the_letters_shows_escapes_and_goes_on(
     chatter: Maker, letterlock_gateway: GatewayProcess, tmp_path: Path
 ) -> None:

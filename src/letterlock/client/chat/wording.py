@@ -26,7 +26,7 @@ HELP: Final = (
     "  ATTESTED  this device checked a signature about this very message: the sender's, or a recipient's receipt\n"
     "  FRAMED    sealed by this device; no recipient has signed for it yet\n"
     "'delivered' is a device's signed word that it opened the message, 'read' that it showed it; k of n devices.\n"
-    "Times are the gateway's word. Shown lines are kept nowhere."
+    "Times are the gateway's word. Shown lines are kept nowhere. In a terminal, Ctrl-R shows a half-typed line again."
 )
 
 FINDINGS: Final = {
