@@ -250,6 +250,11 @@ class FakeRelay:
             self.groups[ref] = Group(group_id, body["epoch"], chain_start(group_id, body["epoch"]), [device])
             return {"group": ref, "epoch": body["epoch"], "chain": b64(self.groups[ref].chain)}
         ref, group = path[1], self.groups[path[1]]
+        if method == "POST" and path[2:] == ["commits"]:
+            known = self.idempotent.get((device, raw(body["idempotency_key"])))
+            if known is not None:
+                assert known[0] == hashlib.sha256(raw(body["commit"])).digest()
+                return known[1]
         if device not in group.members:
             raise RefusalError(403, "not_a_member")
         if len(path) == 2:
@@ -278,9 +283,6 @@ class FakeRelay:
         commit = raw(body["commit"])
         key = (device, raw(body["idempotency_key"]))
         print_of = hashlib.sha256(commit).digest()
-        if key in self.idempotent:
-            assert self.idempotent[key][0] == print_of
-            return self.idempotent[key][1]
         info = parse_public_commit(commit)
         assert (info.group_id, info.epoch) == (raw(body["group_id"]), body["base_epoch"])
         if body["base_epoch"] != group.epoch:

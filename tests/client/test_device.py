@@ -16,6 +16,7 @@ from tests.client.fake_relay import FakeRelay, Group, b64, raw
 from letterlock.assurance.device_list import sign_list, successor
 from letterlock.client import events
 from letterlock.client.device import Device
+from letterlock.client.engine import PAST_EPOCHS
 from letterlock.client.enrolment import Enrolment, new_identity, prepare, register_account
 from letterlock.client.errors import (
     DeviceError,
@@ -26,6 +27,7 @@ from letterlock.client.errors import (
     RelayError,
     RelayReason,
 )
+from letterlock.client.groups import MAX_GAP, Heard
 from letterlock.client.inbound import Item
 from letterlock.client.relay import MailboxItem, RelayCalls, SessionAnswer
 from letterlock.client.rine import RineEngine
@@ -243,12 +245,51 @@ async def test_what_was_sealed_before_joining_is_no_finding(world: World) -> Non
     assert [event.content for event in await take(carol.device) if isinstance(event, events.Received)] == [b"to all"]
 
 
+async def test_a_gap_is_said_when_the_sender_knows_that_the_relay_had_it(world: World) -> None:
+    """Sealed in one go, the later ones do not know yet what becomes of the first: it may still be sealed anew."""
+    alice, bob, ref = await world.pair()
+    box = world.relay.boxes[str(bob.device.device)]
+    for number in range(3):
+        await alice.device.send(ref, b"%d" % number)
+    await alice.device.flush()
+    cursor, items = bob.device.cursor(), list(box.items)
+    box.items, box.head = [items[0] | {"sequence": cursor + 1}, items[2] | {"sequence": cursor + 2}], cursor + 2
+    await bob.device.sync()
+    assert not [event for event in await take(bob.device) if isinstance(event, events.Finding)]
+    await alice.device.send(ref, b"3")
+    await alice.device.flush()
+    await bob.device.sync()
+    missing = events.Finding(ref.value, "application", "messages_missing", stopped=False)
+    assert [event for event in await take(bob.device) if isinstance(event, events.Finding)] == [missing]
+
+
+def test_what_is_awaited_and_what_is_missing() -> None:
+    heard = Heard(1, [])
+    heard, missing = heard.then(4, 0)
+    assert (heard, missing) == (Heard(4, [2, 3]), False)
+    # Sealed anew, the third comes after the fourth.
+    heard, missing = heard.then(3, 1)
+    assert (heard, missing) == (Heard(4, [2]), False)
+    heard, missing = heard.then(5, 3)
+    assert (heard, missing) == (Heard(5, []), True)
+    # Said once; what comes all the same fills nothing.
+    assert heard.then(2, 4) == (Heard(5, []), False)
+    assert heard.then(6, 5) == (Heard(6, []), False)
+    wide, missing = heard.then(5 + MAX_GAP + 2, 0)
+    assert missing
+    assert wide == Heard(5 + MAX_GAP + 2, [])
+    full = Heard(1, []).then(MAX_GAP + 2, 0)[0]
+    assert len(full.awaited) == MAX_GAP
+    beyond, missing = full.then(MAX_GAP + 4, 0)
+    assert (len(beyond.awaited), missing) == (MAX_GAP, True)
+
+
 async def test_a_gap_in_a_senders_numbers_is_said_once(world: World) -> None:
     alice, bob, ref = await world.pair()
     box = world.relay.boxes[str(bob.device.device)]
     for number in range(5):
         await alice.device.send(ref, b"%d" % number)
-    await alice.device.flush()
+        await alice.device.flush()
     # The relay keeps the second and the fourth to itself, and counts as if they had never been.
     cursor, items = bob.device.cursor(), list(box.items)
     assert len(items) == 5
@@ -390,6 +431,47 @@ async def test_a_crash_in_the_middle_of_a_commit_that_won(world: World) -> None:
     await bob.device.sync()
     assert contents(await take(bob.device)) == [b"after"]
     assert len(world.relay.groups[str(ref)].log) == 2
+
+
+@pytest.mark.parametrize("lost", ["request", "answer"])
+async def test_a_commit_of_a_device_that_is_removed_meanwhile_holds_up_nothing(world: World, lost: str) -> None:
+    """Its fate is asked for again when the device is no member any more: either way it goes on to its mailbox."""
+    alice, bob, ref = await world.pair()
+
+    def unreachable(call: str) -> None:
+        if call.endswith("/commits"):
+            raise httpx.ConnectError("lost")
+
+    if lost == "answer":
+        world.relay.lose_answer.add("/commits")
+    else:
+        world.relay.before = unreachable
+    with pytest.raises(RelayError) as caught:
+        await bob.device.refresh_keys(ref)
+    assert caught.value.reason is RelayReason.UNREACHABLE
+    world.relay.before = lambda call: None
+    await alice.device.sync()
+    await alice.device.remove_device(ref, bob.device.device)
+    await bob.device.sync()
+    await bob.device.sync()
+    assert bob.device.group(ref).stopped
+    assert not [event for event in await take(bob.device) if isinstance(event, events.Finding)]
+    with pytest.raises(DeviceError) as ended:
+        await bob.device.send(ref, b"from outside")
+    assert ended.value.reason is DeviceReason.GROUP_STOPPED
+
+
+async def test_own_commits_do_not_run_away_from_what_waits_in_the_mailbox(world: World) -> None:
+    """A device that commits again and again takes first what came before: later its keys would be gone."""
+    alice, bob, ref = await world.pair()
+    await alice.device.send(ref, b"before all of them")
+    await alice.device.flush()
+    for _ in range(PAST_EPOCHS + 2):
+        await bob.device.refresh_keys(ref)
+    await bob.device.sync()
+    found = await take(bob.device)
+    assert contents(found) == [b"before all of them"]
+    assert not [event for event in found if isinstance(event, events.Finding)]
 
 
 async def test_a_lost_race_is_proposed_again(world: World) -> None:

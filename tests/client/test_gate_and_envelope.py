@@ -65,6 +65,7 @@ PLAIN = Envelope(
     7,
     MessageId(bytes([8]) * 16),
     5,
+    4,
     b"the words",
 )
 

@@ -179,6 +179,19 @@ async def test_a_repetition_gets_the_first_answer_and_another_request_a_conflict
         assert (await world.groups.commit(bob.caller, ref, other)).epoch == 4, "keys are each device's own"
 
 
+async def test_who_was_removed_meanwhile_still_learns_what_became_of_its_commit(tmp_path: Path) -> None:
+    async with opened(tmp_path) as world:
+        ann, bob = await enrolled(world, "a1", "b1")
+        ref = await group_of(world, GROUP, ann, bob)
+        offer = bundle(GROUP, 1, key=b"k" * 16)
+        done = await world.groups.commit(bob.caller, ref, offer)
+        await world.groups.commit(ann.caller, ref, bundle(GROUP, 2, removes=(bob,)))
+        again = await world.groups.commit(bob.caller, ref, offer)
+        assert (again.epoch, again.chain, again.record_hash, again.repeated) == (2, done.chain, done.record_hash, True)
+        for other in (bundle(GROUP, 2), bundle(GROUP, 3)):
+            assert await refusal(world.groups.commit(bob.caller, ref, other)) is RelayReason.NOT_A_MEMBER
+
+
 @pytest.mark.attack("A2")
 async def test_an_external_commit_is_refused_and_recorded(tmp_path: Path) -> None:
     async with opened(tmp_path) as world:

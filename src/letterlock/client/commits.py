@@ -133,6 +133,8 @@ class Commits:
     async def race(self, ref: GroupRef, propose: Callable[[bytes], Proposal | None]) -> int:
         """Proposes until a commit wins, at most :data:`MAX_RACES` times, or until there is nothing left to propose."""
         for attempt in range(1, MAX_RACES + 1):
+            # What waits is taken first: the keys of its epoch do not outlive many commits.
+            await self._receiving.sync()
             async with self._state.lock:
                 record = self._state.live(ref)
                 made = propose(record.group_id)
@@ -157,7 +159,6 @@ class Commits:
                     if error.reason is not DeviceReason.LOST_RACE or attempt == MAX_RACES:
                         raise
             await self.settle()
-            await self._receiving.sync()
         raise DeviceError(DeviceReason.LOST_RACE)
 
     async def settle(self) -> None:
@@ -168,6 +169,10 @@ class Commits:
                     await self.submit(ref)
                 except DeviceError as error:
                     if error.reason is not DeviceReason.LOST_RACE:
+                        raise
+                except RelayError as error:
+                    # Refused for good is a fate too: a device that was removed finds the reason in its mailbox.
+                    if error.reason not in _FINAL:
                         raise
 
     async def submit(self, ref: GroupRef) -> int:

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from enum import Enum, unique
 from typing import Final, Protocol
 
-PAST_EPOCHS: Final = 4
-"""Earlier epochs whose messages still open: docs/protocol/devices.md, PAST_EPOCHS."""
+PAST_EPOCHS: Final = 5
+"""Earlier epochs whose messages still open: one more than the relay takes them of (docs/protocol/devices.md,
+PAST_EPOCHS), for what it took just before this device's own commit is read after it."""
 MAX_KEY_PACKAGES: Final = 32
 """Key packages that an engine makes in one call."""
 _FINGERPRINT: Final = b"letterlock group fingerprint v1\0"

@@ -3,11 +3,12 @@
 All numbers big-endian::
 
     u8 version = 1 | u8 kind | 16 account | 16 device | u64 list version | 32 list hash | u8 length, group id
-    | u64 epoch | 16 message id | u64 number | u32 length, body | 66 signature
+    | u64 epoch | 16 message id | u64 number | u64 settled | u32 length, body | 66 signature
 
 The signature is by the device's envelope key: purpose ``envelope``, audience ``mls-group``; context over group id,
-epoch, account, device, list version and hash; body ``kind || message id || number || SHA-256(body)``. The number
-counts the device's messages in the group from 1, so that a gap is noticed.
+epoch, account, device, list version and hash; body ``kind || message id || number || settled || SHA-256(body)``. The
+number counts the device's messages in the group from 1. The relay had answered all up to ``settled`` when this was
+sealed: what of them has not come then is missing, and what is sealed anew under a later epoch only comes later.
 """
 
 import hashlib
@@ -68,6 +69,7 @@ class Envelope:
     epoch: int
     message: MessageId
     number: int
+    settled: int
     body: bytes = field(repr=False)
 
 
@@ -108,6 +110,7 @@ def seal(envelope: Envelope, tenant: TenantId, environment: str, signer: Signer)
             envelope.epoch.to_bytes(8),
             envelope.message.value,
             envelope.number.to_bytes(8),
+            envelope.settled.to_bytes(8),
             len(envelope.body).to_bytes(4),
             envelope.body,
             signature.encode(),
@@ -145,15 +148,16 @@ def parse(data: bytes) -> SignedEnvelope:
     version, list_hash = int.from_bytes(take(8)), take(HASH_BYTES)
     group_id = take(take(1)[0])
     epoch, message, number = int.from_bytes(take(8)), MessageId(take(ID_BYTES)), int.from_bytes(take(8))
+    settled = int.from_bytes(take(8))
     body = take(int.from_bytes(take(4)))
     try:
         signature = Signature.parse(take(_SIGNATURE))
     except SignatureError:
         raise EnvelopeError(EnvelopeReason.BAD_SIGNATURE) from None
-    if at != len(data) or not group_id or len(body) > MAX_CONTENT:
+    if at != len(data) or not group_id or len(body) > MAX_CONTENT or settled >= max(number, 1):
         raise EnvelopeError(EnvelopeReason.MALFORMED, offset=at)
     return SignedEnvelope(
-        Envelope(kind, account, device, version, list_hash, group_id, epoch, message, number, body), signature
+        Envelope(kind, account, device, version, list_hash, group_id, epoch, message, number, settled, body), signature
     )
 
 
@@ -201,7 +205,7 @@ def check(
 
 
 def _signed_body(envelope: Envelope) -> bytes:
-    numbers = envelope.message.value + envelope.number.to_bytes(8)
+    numbers = envelope.message.value + envelope.number.to_bytes(8) + envelope.settled.to_bytes(8)
     return bytes((envelope.kind,)) + numbers + digest(envelope.body)
 
 

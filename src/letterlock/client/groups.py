@@ -13,7 +13,9 @@ SEEN: Final = "seen"
 SPOKEN: Final = "spoken"
 """By group: the number of this device's newest message."""
 HEARD: Final = "heard"
-"""By group, the epoch of joining and sender's device: the number of its newest message."""
+"""By group, the epoch of joining and sender's device: what has come of its messages (:class:`Heard`)."""
+MAX_GAP: Final = 1_024
+"""Numbers that may be awaited of one sender; a wider gap is no delay."""
 APPLIED: Final = 16
 """Commits whose hash is kept, to know a second one of the same epoch: far more than a relay delivers late."""
 _CHAIN_LABEL: Final = b"letterlock group log v1\0"
@@ -91,3 +93,18 @@ def chain_start(group_id: bytes, epoch: int) -> bytes:
 def chain_next(chain: bytes, base_epoch: int, commit: bytes) -> bytes:
     """The chain after a commit."""
     return hashlib.sha256(chain + base_epoch.to_bytes(8) + hashlib.sha256(commit).digest()).digest()
+
+
+class Heard(msgspec.Struct, frozen=True):
+    """Which numbers of one sender have come: all up to ``newest`` but the ``awaited``."""
+
+    newest: int
+    awaited: list[int]
+
+    def then(self, number: int, settled: int) -> tuple["Heard", bool]:
+        """After one more message: and whether something is missing that the relay had taken before it was sealed."""
+        between = range(self.newest + 1, number)
+        wide = len(between) > MAX_GAP
+        open_ones = [one for one in (*self.awaited, *(() if wide else between)) if one != number]
+        awaited = [one for one in open_ones if one > settled][-MAX_GAP:]
+        return Heard(max(self.newest, number), awaited), wide or len(awaited) < len(open_ones)

@@ -45,6 +45,7 @@ from letterlock.client.groups import (
     SPOKEN,
     STUCK,
     GroupRecord,
+    Heard,
     Outgoing,
     StuckCommit,
     chain_next,
@@ -64,7 +65,7 @@ _KINDS: Final = {kind.name.lower(): kind for kind in ItemKind}
 _NOT_THE_COMMIT: Final = frozenset({GateReason.LOG_FORKED, GateReason.COMMIT_MISSING, GateReason.WRONG_GROUP})
 
 Hints = Callable[[GroupRef, int], Awaitable[None]]
-Seal = Callable[[GroupRecord, envelopes.EnvelopeKind, MessageId, bytes, int], Outgoing]
+Seal = Callable[[GroupRecord, envelopes.EnvelopeKind, MessageId, bytes, int, int], Outgoing]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,8 @@ class Inbound:
         self._events: list[events.DeviceEvent] = []
         self._put: dict[tuple[str, bytes], bytes] = {}
         self._outbox: list[bytes] = []
+        self._oldest: dict[bytes, int] = {}
+        """By group, the first number of this run."""
 
     async def take(self, items: Sequence[Item]) -> Change:
         """Everything that the run means.
@@ -288,14 +291,15 @@ class Inbound:
             self._send(record, self._state.book.made(ReceiptType.DELIVERED, about))
 
     def _heard(self, item: Item, record: GroupRecord, content: envelopes.Envelope) -> None:
-        """A gap in the sender's numbers is said; what comes late fills none, and is no gap."""
+        """Says what of the sender's messages did not come, once the sender knows that the relay took it."""
         name = record.ref + record.joined.to_bytes(8) + content.device.value
-        last = self._number(HEARD, name)
-        if last and content.number > last + 1:
-            missing = str(DeviceReason.MESSAGES_MISSING)
-            self._events.append(events.Finding(item.group, "application", missing, stopped=False))
-        if content.number > last:
-            self._put[HEARD, name] = content.number.to_bytes(8)
+        held = self._get(HEARD, name)
+        before = msgspec.msgpack.decode(held, type=Heard) if held else Heard(content.number, [])
+        after, missing = before.then(content.number, content.settled)
+        if missing:
+            reason = str(DeviceReason.MESSAGES_MISSING)
+            self._events.append(events.Finding(item.group, "application", reason, stopped=False))
+        self._put[HEARD, name] = msgspec.msgpack.encode(after)
 
     def _number(self, place: str, name: bytes) -> int:
         return int.from_bytes(self._get(place, name) or b"")
@@ -326,7 +330,10 @@ class Inbound:
 
     def _send(self, record: GroupRecord, receipt: bytes) -> None:
         number = self._number(SPOKEN, record.ref) + 1
-        outgoing = self._seal(record, envelopes.EnvelopeKind.RECEIPT, MessageId(os.urandom(16)), receipt, number)
+        oldest = self._oldest.setdefault(record.ref, number)
+        outgoing = self._seal(
+            record, envelopes.EnvelopeKind.RECEIPT, MessageId(os.urandom(16)), receipt, number, oldest
+        )
         self._put[SPOKEN, record.ref] = number.to_bytes(8)
         self._outbox.append(msgspec.msgpack.encode(outgoing))
 

@@ -43,6 +43,7 @@ HTTP_RESULTS: Final = {
 """What HTTP answers of one message, its code where it is refused, in the stream's words."""
 _LATER: Final = frozenset({stream.ResultStatus.OVERLOADED, stream.ResultStatus.MAILBOX_QUOTA})
 """Stays in the outbox, and goes first when it is tried again."""
+_NONE_WAITS: Final = 2**63
 _ARRIVED: Final = frozenset({stream.ResultStatus.ACCEPTED, stream.ResultStatus.DUPLICATE})
 
 
@@ -55,9 +56,18 @@ class Outgoings:
         self._session: Final = session
 
     def sealed(
-        self, record: GroupRecord, kind: envelopes.EnvelopeKind, message: MessageId, content: bytes, number: int
+        self,
+        record: GroupRecord,
+        kind: envelopes.EnvelopeKind,
+        message: MessageId,
+        content: bytes,
+        number: int,
+        oldest: int = 0,
     ) -> Outgoing:
-        """Envelope and MLS; the caller persists it, and the number, before it leaves."""
+        """Envelope and MLS; the caller persists it, and the number, before it leaves.
+
+        ``oldest`` is the lowest number that the caller is about to persist with it, where there are others.
+        """
         mine = self._state.keys
         head = self._state.directory.head(mine.account_id)
         if head is None:
@@ -72,6 +82,7 @@ class Outgoings:
             self._state.engine.epoch(record.group_id),
             message,
             number,
+            min(self._unanswered(record.ref), number, oldest or number) - 1,
             content,
         )
         signed = envelopes.seal(plain, mine.tenant_id, mine.environment, mine.envelope_key())
@@ -265,6 +276,11 @@ class Outgoings:
             return ()
         resends = msgspec.msgpack.decode(data, type=SentRecord).resends
         return self._kept(self._state.group(GroupRef(after.ref)), after, resends)
+
+    def _unanswered(self, ref: bytes) -> int:
+        """The lowest number in a group that the relay has not answered."""
+        entries = (msgspec.msgpack.decode(data, type=Outgoing) for _, data in self._state.store.outbox())
+        return min((entry.number for entry in entries if entry.ref == ref), default=_NONE_WAITS)
 
     def _outgoing(self, after: int, limit: int) -> list[tuple[Sending, Outgoing]]:
         found: list[tuple[Sending, Outgoing]] = []

@@ -101,7 +101,7 @@ def _commit(bundle: Bundle, suites: Collection[int]) -> tuple[int, int] | None:
     if len(bundle.commit) > MAX_COMMIT:
         raise RelayError(RelayReason.BAD_COMMIT)
     try:
-        body = parse(bundle.commit)
+        body = parse(bundle.commit, limit=MAX_COMMIT)
         if body.kind not in {SealedKind.PUBLIC_COMMIT, SealedKind.PRIVATE_COMMIT}:
             raise RelayError(RelayReason.BAD_COMMIT)
         info = parse_public_commit(bundle.commit) if body.kind is SealedKind.PUBLIC_COMMIT else None

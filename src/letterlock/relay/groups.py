@@ -164,13 +164,14 @@ class Groups:
         )
         if group is None:
             raise RelayError(RelayReason.NOT_FOUND)
-        if not member:
-            raise RelayError(RelayReason.NOT_A_MEMBER)
         digest = bundle.digest()
         if earlier is not None:
+            # Its own request, answered once already: also for who was removed since, for it has to know what became.
             if earlier.request_hash != digest:
                 raise RelayError(RelayReason.IDEMPOTENCY_CONFLICT)
             return GroupCommitted(earlier.epoch, earlier.chain, earlier.record_hash, (), repeated=True)
+        if not member:
+            raise RelayError(RelayReason.NOT_A_MEMBER)
         try:
             private = check(bundle, group.group_id, self._suites)
         except RelayError as error:

@@ -14,7 +14,7 @@ import { encode } from 'ts-mls/codec/tlsEncoder.js'
 import { ratchetTreeEncoder } from 'ts-mls/ratchetTree.js'
 
 export const SUITE = 'MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519'
-export const PAST_EPOCHS = 4
+export const PAST_EPOCHS = 5
 
 export const b64 = (bytes) => Buffer.from(bytes).toString('base64')
 export const raw = (text) => new Uint8Array(Buffer.from(text, 'base64'))
