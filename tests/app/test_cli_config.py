@@ -39,6 +39,8 @@ DEFAULTS: dict[str, Any] = {
     "sms.tls": True,
     "sms.tls_ca": "",
     "sms.enquire_link_s": 30,
+    "push.hosts": [],
+    "push.subject": "",
     "log.level": "info",
 }
 
@@ -91,6 +93,26 @@ REFUSED_BESIDE_ACCEPTED = [
         {"sms": {"tls": False, "hosts": ["smsc.example:2775"]}},
         {"sms": {"tls": False, "hosts": ["127.0.0.1:2775", "localhost:2776"]}},
         SettingsReason.TLS_REQUIRED,
+    ),
+    (
+        {"push": {"hosts": ["10.0.0.1"], "subject": "mailto:ops@example.net"}},
+        {"push": {"hosts": ["push.example.net", ".example.org"], "subject": "mailto:ops@example.net"}},
+        SettingsReason.PUSH_HOST,
+    ),
+    (
+        {"environment": "prod", "push": {"hosts": ["127.0.0.1:9"], "subject": "mailto:ops@example.net"}},
+        {"environment": "dev", "push": {"hosts": ["127.0.0.1:9"], "subject": "mailto:ops@example.net"}},
+        SettingsReason.PUSH_HOST,
+    ),
+    (
+        {"push": {"hosts": ["push.example.net"]}},
+        {"push": {"hosts": ["push.example.net"], "subject": "https://example.net/contact"}},
+        SettingsReason.PUSH_SUBJECT,
+    ),
+    (
+        {"push": {"subject": "ops@example.net"}},
+        {"push": {"subject": "mailto:ops@example.net"}},
+        SettingsReason.INVALID,
     ),
     ({"log": {"level": "trace"}}, {"log": {"level": "debug"}}, SettingsReason.INVALID),
     ({"store": {"purge_every_s": 0}}, {"store": {"purge_every_s": 1}}, SettingsReason.INVALID),

@@ -118,6 +118,11 @@ OVERDUE = {
     ("published_package", None): ("INSERT INTO published_package VALUES (1, zeroblob(32), {due})",),
     ("remote_part", None): ("INSERT INTO remote_part VALUES (1, x'', 1, 0, {due})",),
     ("attachment", None): (TENANT, DEVICE, ATTACHMENT.replace("{received}", "9")),
+    ("push_subscription", None): (
+        TENANT,
+        DEVICE,
+        "INSERT INTO push_subscription VALUES (1, 1, zeroblob(32), x'', 3, {due})",
+    ),
     ("early_receipt", None): ("INSERT INTO early_receipt VALUES (1, x'', 0, {due})",),
 }
 

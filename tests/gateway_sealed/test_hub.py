@@ -148,3 +148,19 @@ def test_a_device_that_is_too_slow_is_fed_from_the_store() -> None:
     first, _, count = mail.take(100, 100, 1 << 30)
     assert (first, count) == (1, 4)
     assert mail.behind
+
+
+async def test_whoever_is_not_connected_is_named_and_nobody_else() -> None:
+    absent: list[int] = []
+    hub = Hub(absent.append)
+    mail = Mail(7, 0, 0)
+    hub.join(mail)
+    assert hub.connected(7)
+    assert not hub.connected(8)
+    hub.publish(((7, 1), (8, 1), (9, 4)), b"h", b"b")
+    assert absent == [8, 9]
+    hub.notify(((7, 2), (8, 2)))
+    assert absent == [8, 9, 8]
+    hub.leave(mail)
+    hub.publish(((7, 3),), b"h", b"b")
+    assert absent == [8, 9, 8, 7]

@@ -17,13 +17,19 @@ from letterlock.faces.http.app import HttpFace
 from letterlock.faces.http.attachments import attachment_routes
 from letterlock.faces.http.device_calls import STATUS
 from letterlock.faces.http.devices import DeviceServices, device_routes
+from letterlock.faces.http.push import push_routes
 from letterlock.faces.http.routes import Access, DevicePrincipal, Route, TenantPrincipal
+from letterlock.gateway.hub import Hub
 from letterlock.model.ids import AccountId, DeviceId, TenantId
 from letterlock.relay.attachments import Attachments
 from letterlock.relay.bundle import Bundle
 from letterlock.relay.groups import first_chain, next_chain
+from letterlock.relay.push import Push
 from letterlock.storage.relay_commands import RelayReason
 from letterlock.storage.sqlite.attachment_reads import AttachmentReads
+from letterlock.storage.sqlite.push_reads import PushReads
+from letterlock.transports.push.web import WebPushSender
+from letterlock.wire.webpush import HostList, private_key, public_bytes
 
 GROUP = b"group over http"
 KEYS = {sha256(b"key-of-one").digest(): 1, sha256(b"key-of-two").digest(): 2}
@@ -74,7 +80,14 @@ def routes_of(world: World) -> tuple[Route, ...]:
     attachments = Attachments(
         world.committer, world.reads, AttachmentReads(world.readers), world.keys, world.clock, os.urandom
     )
-    return (*device_routes(services), *attachment_routes(attachments))
+    hosts = HostList(("push.example.net",))
+    key = private_key(bytes(64))
+    push = Push(
+        world.committer, PushReads(world.readers), world.keys, bytes(32), hosts,
+        WebPushSender(key, hosts, "mailto:a@b.c", world.clock), Hub().connected, world.clock, os.urandom,
+        lambda _: None,
+    )  # fmt: skip
+    return (*device_routes(services), *attachment_routes(attachments), *push_routes(push, public_bytes(key)))
 
 
 class Http:

@@ -15,6 +15,7 @@ from letterlock.app.clock import SystemClock
 from letterlock.app.intents import resume_intents
 from letterlock.app.keys import Keys, LedgerSigner, open_keys
 from letterlock.app.open_parts import open_messages
+from letterlock.app.push_parts import open_push
 from letterlock.app.relay_parts import open_relay
 from letterlock.app.settings import Settings
 from letterlock.assurance.assess import Path as MessagePath
@@ -42,6 +43,7 @@ from letterlock.storage.sqlite.attachment_reads import AttachmentReads
 from letterlock.storage.sqlite.committer import GroupCommitter
 from letterlock.storage.sqlite.connection import StoreLock
 from letterlock.storage.sqlite.core import StoreCore
+from letterlock.storage.sqlite.push_reads import PushReads
 from letterlock.storage.sqlite.reader import Readers
 from letterlock.storage.sqlite.registry import handlers
 from letterlock.storage.sqlite.relay_reads import RelayReads
@@ -182,6 +184,10 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
     )  # fmt: skip
     sessions.on_session_ended(hub.wake)
     relay.schedule(maintenance.add, settings.store.purge_every_s)
+    push = await open_push(
+        settings.push, committer, PushReads(readers), keys, hub, clock, metrics, maintenance.add,
+        settings.store.purge_every_s, closers,
+    )  # fmt: skip
     acks = AckCollector(committer, clock)
     closers.append(acks.flush)
     stream = DeviceStream(
@@ -208,6 +214,7 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
     routes = (
         *system.routes(),
         *relay.routes,
+        *push,
         *MailboxWaits(relay.mailboxes, hub, credentials, clock, metrics.connected, metrics.delivered).routes(),
         group_messages.route(),
         *opened.routes,

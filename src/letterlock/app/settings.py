@@ -16,6 +16,7 @@ import msgspec
 from letterlock.model.errors import Fault, OperationError, Reason
 from letterlock.storage.sqlite.waiting import MIB, WaitingLimits
 from letterlock.wire.mls.suites import CipherSuite
+from letterlock.wire.webpush import HostList
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9._-]*$")]
@@ -33,6 +34,8 @@ class SettingsReason(Reason):
     SECRET_READABLE = "secret_file_readable_by_others"  # noqa: S105 - the code of a reason
     SUITE_UNKNOWN = "mls_suite_cannot_be_checked"
     TLS_REQUIRED = "tls_required_beyond_loopback"
+    PUSH_HOST = "push_host_refused"
+    PUSH_SUBJECT = "push_subject_missing"
     FILE_KEYSTORE_REFUSED = "file_key_store_is_for_dev_alone"
 
 
@@ -132,6 +135,15 @@ class Sms(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     enquire_link_s: Annotated[int, msgspec.Meta(ge=1, le=600)] = 30
 
 
+class PushSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Waking devices that are not connected, by Web Push. Without hosts there is none."""
+
+    hosts: tuple[str, ...] = ()
+    """Push services that may be gone to: ``fcm.googleapis.com``, or ``.notify.windows.com`` for all below a name."""
+    subject: Annotated[str, msgspec.Meta(max_length=256, pattern=r"^$|^(mailto:|https://)\S+$")] = ""
+    """How push services reach whoever runs this gateway."""
+
+
 class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Events, not content."""
 
@@ -150,6 +162,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     mls: MlsSettings = MlsSettings()
     mailboxes: MailboxSettings = MailboxSettings()
     sms: Sms = Sms()
+    push: PushSettings = PushSettings()
     log: Log = Log()
 
 
@@ -196,6 +209,7 @@ def checked(settings: Settings) -> Settings:
         value = getattr(getattr(settings, section), key)
         if value and not value.startswith(("env:", "file:")):
             raise SettingsError(SettingsReason.SECRET_INLINE, f"{section}.{key}: write env:NAME or file:/path")
+    _check_push(settings)
     server = settings.server
     if not is_loopback(server.host) and not (server.tls_certificate and server.tls_key):
         raise SettingsError(SettingsReason.TLS_REQUIRED, "server.host: set server.tls_certificate and server.tls_key")
@@ -209,6 +223,20 @@ def checked(settings: Settings) -> Settings:
     if not settings.sms.tls and not all(is_loopback(host.rpartition(":")[0]) for host in settings.sms.hosts):
         raise SettingsError(SettingsReason.TLS_REQUIRED, "sms.tls: plain SMPP only towards loopback")
     return settings
+
+
+def _check_push(settings: Settings) -> None:
+    push = settings.push
+    try:
+        hosts = HostList(push.hosts)
+    except ValueError:
+        hint = "push.hosts: names of push services, such as fcm.googleapis.com; no address, no port"
+        raise SettingsError(SettingsReason.PUSH_HOST, hint) from None
+    if hosts.local and settings.environment != "dev":
+        raise SettingsError(SettingsReason.PUSH_HOST, "push.hosts: a push service on this machine is for 'dev' alone")
+    if hosts and not push.subject:
+        hint = "push.subject: mailto:... or https://..., which push services ask for (RFC 8292)"
+        raise SettingsError(SettingsReason.PUSH_SUBJECT, hint)
 
 
 def is_loopback(host: str) -> bool:

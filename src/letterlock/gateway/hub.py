@@ -5,6 +5,7 @@ Runs on the event loop alone. A device that is behind, or too slow, is fed from 
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 MAX_LIVE_BYTES: Final = 4 << 20
@@ -106,14 +107,24 @@ class Doorbell:
 
 
 class Hub:
-    """Which devices are connected here."""
+    """Which devices are connected here.
 
-    def __init__(self) -> None:
+    Args:
+        absent: told of mailboxes that got something and are not connected. It is called for every one of them on the
+            hot path, and returns at once.
+    """
+
+    def __init__(self, absent: Callable[[int], None] = lambda _: None) -> None:
         self._mail: dict[int, Mail | Doorbell] = {}
         self.closing = False
+        self.absent = absent
 
     def __len__(self) -> int:
         return len(self._mail)
+
+    def connected(self, mailbox: int) -> bool:
+        """Whether a device is."""
+        return mailbox in self._mail
 
     def join(self, mail: Mail | Doorbell) -> None:
         """A device has connected; an older connection of it is told to go."""
@@ -148,11 +159,15 @@ class Hub:
             box = mail.get(mailbox)
             if box is not None:
                 box.put(sequence, item_head, body)
+            else:
+                self.absent(mailbox)
 
     def notify(self, deliveries: tuple[tuple[int, int], ...]) -> None:
         """Tells connected mailboxes that the store holds more for them."""
         for mailbox, sequence in deliveries:
             box = self._mail.get(mailbox)
-            if box is not None and sequence > box.head:
+            if box is None:
+                self.absent(mailbox)
+            elif sequence > box.head:
                 box.head = sequence
                 box.wake.set()

@@ -40,3 +40,7 @@ ATTACHMENTS: Final = 1_000
 """An account."""
 PIECES_PER_PURGE: Final = 64
 """16 MiB overwritten in one transaction: some tens of milliseconds of the writer."""
+PUSH_TTL_MS: Final = 30 * 86_400_000
+"""A subscription that its device has not confirmed for so long: the device will not be back before its mailbox is."""
+PUSHES_AT_ONCE: Final = 16
+"""Open requests to push services: a slow one holds up neither the others nor our sockets."""

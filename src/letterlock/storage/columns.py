@@ -47,6 +47,7 @@ class Lifetime(Enum):
     RECEIPTS = "3 days"
     KEPT_COPY = "as long as the consent to keep it says"
     ATTACHMENT = "until every recipient has acknowledged it; 30 days at most, an unfinished upload one day"
+    PUSH = "until the device ends it, its push service does, or 30 days after it was last confirmed"
     INTENT = "until its outcome is recorded"
     SUBJECT = "until the person is erased"
     HOLD = "until the legal hold is released"
@@ -139,6 +140,9 @@ TABLES: Final[dict[str, dict[str, Column]]] = {
     "consent": _table(
         _L.QUESTION, pseudonym="id tenant challenge answered_by used_by", state="kind state created_ms expires_ms"
     ),
+    "push_subscription": _table(
+        _L.PUSH, routing="mailbox", pseudonym="tenant endpoint_mac", sealed="sealed", state="generation expires_ms"
+    ),
     "attachment": _table(
         _L.ATTACHMENT, pseudonym="no tenant id", routing="uploader group_no", state="size received expires_ms"
     ),
@@ -153,6 +157,11 @@ TABLES: Final[dict[str, dict[str, Column]]] = {
     "ledger_head": _table(_L.PERMANENT, ledger="one size peaks"),
     "record_batch": _table(_L.RECORDS, ledger="entry records", opening="seed", state="expires_ms"),
 }  # fmt: skip
+
+GENERATION_TABLES: Final = (
+    "sealed_body", "shreddable_body", "outbox", "kept_copy", "group_log", "attachment_key", "push_subscription",
+)  # fmt: skip
+"""Tables whose rows name the generation of the storage key that they are sealed under: it lives as long as they do."""
 
 VAULT: Final[dict[str, dict[str, Column]]] = {
     "subject": _table(_L.SUBJECT, pseudonym="row lookup", sealed="sealed", state="sealed_by"),
@@ -237,6 +246,7 @@ DUE: Final = (
     Due("remote_part", _L.RECEIPTS, "expires_ms <= :by"),
     Due("early_receipt", _L.RECEIPTS, "expires_ms <= :by"),
     Due("kept_copy", _L.KEPT_COPY, "expires_ms <= :by"),
+    Due("push_subscription", _L.PUSH, "expires_ms <= :by"),
     Due("attachment", _L.ATTACHMENT, "expires_ms <= :by"),
     Due("consent", _L.QUESTION, "expires_ms <= :by AND id NOT IN (SELECT consent FROM kept_copy)"),
     Due("challenge", _L.QUESTION, "expires_ms <= :by AND id NOT IN (SELECT challenge FROM consent)"),

@@ -1,11 +1,13 @@
 """What is counted: states, causes and durations; never who, never what. Exposed for Prometheus."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from letterlock.transports.push.port import PushResult
 from letterlock.wire.stream import ResultStatus
 
 
@@ -32,6 +34,9 @@ class Tally(Collector):
         for values, count in self.counts.items():
             family.add_metric(values, count)
         yield family
+
+
+PUSH_OUTCOMES: Final = tuple(result.value for result in PushResult)
 
 
 class Metrics:
@@ -63,6 +68,9 @@ class Metrics:
         )
         self._reports.add(("kept",), 0)
         self._reports.add(("quarantined",), 0)
+        self._pushes = Tally("letterlock_pushes", "Wake-ups of devices, by outcome.", ("outcome",), self.registry)
+        for result in PUSH_OUTCOMES:
+            self._pushes.add((result,), 0)
         self._messages = Counter(
             "letterlock_messages",
             "Messages of tenants, by channel, protection and outcome.",
@@ -79,6 +87,10 @@ class Metrics:
     def reported(self, quarantined: bool) -> None:
         """A member's device reported a commit; ``quarantined`` when that ended its group."""
         self._reports.add(("quarantined" if quarantined else "kept",))
+
+    def pushed(self, result: str) -> None:
+        """A wake-up was sent, or not."""
+        self._pushes.add((result,))
 
     def connected(self, change: int) -> None:
         """A stream began or ended."""

@@ -45,6 +45,13 @@ GUIDE: Final[dict[str, Setting]] = {
     "ledger.head_file": Setting(
         "second place of the last signed head; empty: in the folder", "put it on another disk: a rollback of one shows"
     ),
+    "push.hosts": Setting(
+        "push services that may be gone to (.name: all below a name); empty: nobody is woken",
+        "a device names an address, and this gateway goes to none that you did not list",
+    ),
+    "push.subject": Setting(
+        "mailto: or https: address of whoever runs this gateway, for push services", "they ask for it (RFC 8292)"
+    ),
     "mls.suites": Setting(
         "MLS cipher suites that the relay takes, by number (RFC 9420, section 17.1: 1 to 7); devices need an engine"
         " that speaks them: suite 2 needs another one than letterlock.client has",

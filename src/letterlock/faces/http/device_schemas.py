@@ -7,6 +7,7 @@ from msgspec import Meta, Struct
 from letterlock.relay.limits import MAX_GROUP_ID, MAX_KEY_PACKAGES_PUT, MAX_STATE_COUNTER
 from letterlock.storage.relay_commands import MAX_MEMBERS
 from letterlock.wire.attachment import BLOB_SIZES, PIECE
+from letterlock.wire.webpush import AUTH_BYTES, MAX_ENDPOINT, PUBLIC_BYTES
 
 ID_PATTERN: Final = "_[0-9a-f]{32}$"
 
@@ -325,3 +326,24 @@ class PieceAnswer(Struct, frozen=True):
     offset: int
     piece: bytes
     size: int
+
+
+class PushOffer(Struct, frozen=True):
+    """Whether there is push, and this gateway's key for it: an uncompressed point of P-256 (RFC 8292)."""
+
+    offered: bool
+    public_key: bytes
+
+
+class NewPushSubscription(Struct, frozen=True, forbid_unknown_fields=True):
+    """A subscription as the Push API gives it."""
+
+    endpoint: Annotated[str, Meta(min_length=1, max_length=MAX_ENDPOINT)]
+    p256dh: Annotated[bytes, Meta(min_length=PUBLIC_BYTES, max_length=PUBLIC_BYTES)]
+    auth: Annotated[bytes, Meta(min_length=AUTH_BYTES, max_length=AUTH_BYTES)]
+
+
+class PushAnswer(Struct, frozen=True):
+    """When it ends unless it is sent again."""
+
+    expires_ms: int

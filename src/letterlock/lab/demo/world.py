@@ -71,12 +71,13 @@ class GatewayProcess:
         await self.process.wait()
 
 
-async def start_gateway(work: Path, smpp_port: int = 0) -> GatewayProcess:
+async def start_gateway(work: Path, smpp_port: int = 0, push_host: str = "") -> GatewayProcess:
     """Starts a gateway on a free loopback port, with its store below ``work``; again on the same store after an end.
 
     Args:
         work: for its settings, store and log.
         smpp_port: of a laboratory's message centre on loopback; 0: no way over SMS.
+        push_host: of a laboratory's push service on loopback; empty: nobody is woken.
     """
     folder, log = work / "store", work / "gateway.log"
     settings = work / "letterlock.toml"
@@ -87,6 +88,9 @@ async def start_gateway(work: Path, smpp_port: int = 0) -> GatewayProcess:
                 f'[sms]\nhosts = ["127.0.0.1:{smpp_port}"]\nsystem_id = "{SYSTEM_ID}"\npassword = "env:{_PASSWORD}"\n'
                 'sender = "Letterlock"\ntls = false\n'
             )
+    if push_host:
+        with settings.open("a") as more:
+            more.write(f'[push]\nhosts = ["{push_host}"]\nsubject = "mailto:lab@example.net"\n')
     with log.open("ab") as errors:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "letterlock.app.cli", "serve", "--config", str(settings), "--announce",

@@ -11,6 +11,7 @@ from letterlock.custody.sealing import OVERHEAD
 from letterlock.ledger.appender import restore_state
 from letterlock.ledger.errors import LedgerError
 from letterlock.model.message import MessageState
+from letterlock.storage.columns import GENERATION_TABLES
 from letterlock.storage.sqlite.ledger_rows import LedgerRows
 from letterlock.storage.sqlite.rows import first, rows
 from letterlock.storage.sqlite.state import MAILBOX_SHIFT, SEQ_MASK
@@ -19,7 +20,6 @@ from letterlock.wire.tlog.errors import EntryError
 from letterlock.wire.tlog.records import BatchBuilder
 from letterlock.wire.tlog.tiles import TILE_HEIGHT
 
-GENERATION_TABLES: Final = ("sealed_body", "shreddable_body", "outbox", "kept_copy", "group_log", "attachment_key")
 _QUARANTINED: Final = int(MessageState.QUARANTINED)
 _WAITING: Final = f"({int(MessageState.QUEUED)}, {int(MessageState.HELD)})"
 

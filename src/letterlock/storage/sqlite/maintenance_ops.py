@@ -23,6 +23,7 @@ from letterlock.storage.maintenance_commands import (
 )
 from letterlock.storage.sqlite import ledger_rows
 from letterlock.storage.sqlite.attachment_ops import rewrap_attachment_keys
+from letterlock.storage.sqlite.push_ops import rewrap_subscriptions
 from letterlock.storage.sqlite.question_ops import expire_questions
 from letterlock.storage.sqlite.relay_groups import rewrap_group_log
 from letterlock.storage.sqlite.rows import rows, run
@@ -138,7 +139,15 @@ def _expire_waiting(tx: Transaction, now: int, limit: int) -> int:
 def count_references(tx: Transaction, command: CountReferences) -> dict[int, References]:  # noqa: ARG001
     """How many rows refer to each generation; no row is under a hold of its own yet."""
     counted: Counter[int] = Counter()
-    for table in ("sealed_body", "shreddable_body", "outbox", "kept_copy", "group_log", "attachment_key"):
+    for table in (
+        "sealed_body",
+        "shreddable_body",
+        "outbox",
+        "kept_copy",
+        "group_log",
+        "attachment_key",
+        "push_subscription",
+    ):
         counted.update(
             dict(rows(tx.db, f"SELECT generation, count(*) FROM {table} GROUP BY generation"))  # noqa: S608
         )
@@ -162,6 +171,7 @@ def rewrap_rows(tx: Transaction, command: Rewrap) -> int:
         moved += 1
     moved += rewrap_group_log(tx, old, new, limit)
     moved += rewrap_attachment_keys(tx, old, new, limit)
+    moved += rewrap_subscriptions(tx, old, new, limit)
     found = rows(
         tx.db,
         "SELECT b.message, t.id, m.id, b.sealed, b.wrapped_key FROM shreddable_body b JOIN message m ON m.seq=b.message"

@@ -183,6 +183,7 @@ def _remove_others(tx: Transaction, command: PublishDeviceList) -> tuple[int, ..
         silence(tx, mailbox)
         empty_mailbox(tx, mailbox)
         forget_attachments_of(tx, mailbox)
+        run(db, "DELETE FROM push_subscription WHERE mailbox=?", (mailbox,))
     return gone
 
 

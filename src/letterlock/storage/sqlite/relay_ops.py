@@ -1,8 +1,17 @@
 """What the writer does for the delivery service: one handler a command."""
 
 from letterlock.storage import attachment_commands as a
+from letterlock.storage import push_commands as p
 from letterlock.storage import relay_commands as c
-from letterlock.storage.sqlite import attachment_ops, relay_devices, relay_groups, relay_mail, relay_public, relay_stuck
+from letterlock.storage.sqlite import (
+    attachment_ops,
+    push_ops,
+    relay_devices,
+    relay_groups,
+    relay_mail,
+    relay_public,
+    relay_stuck,
+)
 from letterlock.storage.sqlite.core import Handler
 from letterlock.storage.sqlite.transaction import Transaction
 
@@ -32,6 +41,9 @@ def relay_handlers() -> dict[type, Handler]:
         a.AppendAttachment: attachment_ops.append_attachment,
         a.ReleaseAttachment: attachment_ops.release_attachment,
         a.PurgeAttachments: attachment_ops.purge_attachments,
+        p.PutSubscription: push_ops.put_subscription,
+        p.DropSubscription: push_ops.drop_subscription,
+        p.PurgeSubscriptions: push_ops.purge_subscriptions,
     }
 
 

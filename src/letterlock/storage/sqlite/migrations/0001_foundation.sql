@@ -351,6 +351,19 @@ CREATE TABLE consent (
   expires_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Where a device wants to be woken: address and keys sealed; a keyed hash of the address, so that nobody takes another's.
+CREATE TABLE push_subscription (
+  mailbox INTEGER PRIMARY KEY REFERENCES device(mailbox),
+  tenant INTEGER NOT NULL REFERENCES tenant(no),
+  endpoint_mac BLOB NOT NULL CHECK (length(endpoint_mac) = 32),
+  sealed BLOB NOT NULL,
+  generation INTEGER NOT NULL,
+  expires_ms INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX push_subscription_endpoint ON push_subscription(endpoint_mac);
+CREATE INDEX push_subscription_generation ON push_subscription(generation);
+CREATE INDEX push_subscription_expiry ON push_subscription(expires_ms);
+
 -- Encrypted attachments: what devices sealed, sealed once more in pieces under a key of its own, which is wrapped under a
 -- generation's storage key. Without its key row an attachment is gone; its pieces follow, a bounded number at a time.
 -- `group_no` is there while it is uploaded; then `attachment_awaited` says which mailboxes may fetch it.
