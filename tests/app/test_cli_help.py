@@ -13,7 +13,7 @@ from letterlock.app.cli import app
 from letterlock.app.commands.output import EXIT_CODES, Exit
 
 PLANNED = {
-    ("serve",), ("demo",), ("transports",), ("fsck",), ("erase",), ("version",), ("config", "explain"),
+    ("serve",), ("demo",), ("chat",), ("transports",), ("fsck",), ("erase",), ("version",), ("config", "explain"),
     ("data", "inventory"), ("retention", "verify"), ("logs", "lint"), ("policy", "check"), ("policy", "explain"),
     ("policy", "prove"),
     ("ledger", "head"), ("ledger", "key"), ("ledger", "verify"), ("ledger", "prove"), ("ledger", "check-proof"),
@@ -96,7 +96,7 @@ def test_an_error_says_what_happened_and_what_to_do_in_words_and_in_json() -> No
         ("tenant", "add", "UPPER CASE"), ("tenant", "add", "x", "--profile", "none"),
         ("api-key", "revoke", "zz", "--tenant", "1"), ("api-key", "add", "--tenant", "1", "--scopes", "everything"),
         ("config", "explain", "--defaults", "--config", "x"), ("data", "inventory", "--markdown", "--json"),
-        ("logs", "lint", "/nonexistent"),
+        ("logs", "lint", "/nonexistent"), ("chat",), ("chat", "UPPER CASE"),
     ],
 )  # fmt: skip
 def test_wrong_usage_ends_with_2(arguments: tuple[str, ...]) -> None:
