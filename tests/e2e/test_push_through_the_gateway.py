@@ -1,32 +1,23 @@
 """A gateway process and a push service: whoever is away is woken, whoever is here is not, and nothing is lost."""
 
-import base64
 import os
 import time
 from pathlib import Path
 
-import httpx
+import pytest
 
+from letterlock.client.errors import DeviceError, DeviceReason, RelayError, RelayReason
 from letterlock.lab.demo.world import Phone, enrol, received, start_gateway, until
-from letterlock.lab.push import LabPushService, PushFault
+from letterlock.lab.push import LabPushService, UserAgent
 from letterlock.lab.sweep import Canary, Directory, sweep
+from letterlock.wire.webpush import Subscription
 
 WAKE_UP = b"letterlock wake-up"
 
 
-async def subscribe(phone: Phone, url: str, service: LabPushService) -> str:
-    headers = {"authorization": f"Bearer {await phone.device.token(renew=False)}"}
-    async with httpx.AsyncClient(base_url=url, headers=headers) as http:
-        offer = (await http.get("/v1/push")).json()
-        assert offer["offered"]
-        endpoint, agent = service.subscribe(base64.b64decode(offer["public_key"]))
-        body = {
-            "endpoint": endpoint,
-            "p256dh": base64.b64encode(agent.public).decode(),
-            "auth": base64.b64encode(agent.auth).decode(),
-        }
-        answer = await http.put(f"/v1/devices/{phone.device.device}/push", json=body)
-        assert answer.status_code == 200, answer.text
+async def subscribe(phone: Phone, service: LabPushService) -> str:
+    endpoint, agent = service.subscribe(await phone.device.wake_key())
+    assert await phone.device.wake_at(Subscription(endpoint, agent.public, agent.auth)) > time.time() * 1_000
     return endpoint
 
 
@@ -37,11 +28,10 @@ async def test_the_phone_that_is_away_is_woken_and_gets_everything(tmp_path: Pat
         alice, bob = await enrol(tmp_path, gateway, "alice", "lab"), await enrol(tmp_path, gateway, "bob", "lab")
         try:
             alice.connect()
-            away = await subscribe(bob, gateway.url, service)
-            await subscribe(alice, gateway.url, service)
+            away = await subscribe(bob, service)
+            await subscribe(alice, service)
             group = await alice.device.create_group()
             await alice.device.add_account(group, bob.device.account)
-            service.faults.append(PushFault(500))
             for number in range(10):
                 await alice.device.send(group, f"{mark} {number}".encode())
             assert await until(lambda: bool(service.woken))
@@ -67,3 +57,34 @@ async def test_the_phone_that_is_away_is_woken_and_gets_everything(tmp_path: Pat
             await alice.close()
             await bob.close()
             await gateway.stop()
+
+
+async def test_a_device_hears_why_it_will_not_be_woken(tmp_path: Path) -> None:
+    agent = UserAgent()
+    gateway = await start_gateway(tmp_path)
+    alice = await enrol(tmp_path, gateway, "alice", "lab")
+    try:
+        with pytest.raises(DeviceError) as none:
+            await alice.device.wake_key()
+        assert none.value.reason is DeviceReason.PUSH_NOT_OFFERED
+        with pytest.raises(RelayError) as found:
+            await alice.device.wake_at(Subscription("https://push.example.net/x", agent.public, agent.auth))
+        assert found.value.reason is RelayReason.CONFLICT
+        await alice.device.wake_no_more()
+    finally:
+        await alice.close()
+        await gateway.stop()
+    (tmp_path / "other").mkdir()
+    gateway = await start_gateway(tmp_path / "other", push_host="push.example.net")
+    bob = await enrol(tmp_path, gateway, "bob", "lab")
+    try:
+        with pytest.raises(RelayError) as found:
+            await bob.device.wake_at(Subscription("https://10.0.0.1/x", agent.public, agent.auth))
+        assert found.value.reason is RelayReason.REFUSED
+        assert len(await bob.device.wake_key()) == len(agent.public)
+        await bob.device.wake_at(Subscription("https://push.example.net/x", agent.public, agent.auth))
+        await bob.device.wake_no_more()
+        await bob.device.wake_no_more()
+    finally:
+        await bob.close()
+        await gateway.stop()

@@ -37,11 +37,13 @@ from letterlock.client.store import Change, DeviceStore
 from letterlock.client.stuck import Reported, StuckGroups
 from letterlock.client.transfers import Transfers
 from letterlock.client.transport import Sending
+from letterlock.client.wakes import Wakes
 from letterlock.model.clock import Clock
 from letterlock.model.ids import AccountId, ConsentId, DeviceId, GroupRef, MessageId
 from letterlock.model.protection import Protection
 from letterlock.wire import stream
 from letterlock.wire.preimage import PublicKey
+from letterlock.wire.webpush import Subscription
 
 
 @final
@@ -67,6 +69,7 @@ class Device:
         self._outgoings: Final = Outgoings(self._state, self._session)
         self._receiving: Final = Receiving(self._state, self._session, self._accounts, self._outgoings)
         self._commits: Final = Commits(self._state, self._session, self._accounts, self._receiving)
+        self._wakes: Final = Wakes(self._state, self._session)
         self._transfers: Final = Transfers(self._state, self._session)
         self._recovery: Final = Recovery(self._state, self._session, self._accounts, self._commits)
         self._stuck: Final = StuckGroups(self._state, self._session)
@@ -143,6 +146,37 @@ class Device:
     async def publish_key_packages(self, count: int = MAX_KEY_PACKAGES) -> int:
         """Makes and publishes key packages; returns how many the relay holds now."""
         return await self._accounts.publish_key_packages(count)
+
+    # -- being woken ----------------------------------------------------------------------------------------------
+
+    async def wake_key(self) -> bytes:
+        """The gateway's key to subscribe with at a push service (``applicationServerKey``, RFC 8292).
+
+        Raises:
+            DeviceError: PUSH_NOT_OFFERED.
+            RelayError: refused or unreachable.
+        """
+        return await self._wakes.key()
+
+    async def wake_at(self, subscription: Subscription) -> int:
+        """Asks to be woken there while not connected, and nowhere else any more; repeat it at each login.
+
+        Returns:
+            until when (ms UTC).
+
+        Raises:
+            RelayError: REFUSED: not a push service that the gateway's settings list, or not its keys; CONFLICT: the
+                address is another device's, or there is no push; unreachable.
+        """
+        return await self._wakes.register(subscription)
+
+    async def wake_no_more(self) -> None:
+        """Ends it; harmless when there is nothing to end.
+
+        Raises:
+            RelayError: unreachable.
+        """
+        await self._wakes.remove()
 
     # -- groups ---------------------------------------------------------------------------------------------------
 

@@ -190,6 +190,8 @@ class DeviceReason(Reason):
     NO_RESEND = "resend_would_be_wrong"
     """A recipient told an outcome (RCC.16, 7 to 12): everything that can be done was done."""
     CONTENT_TOO_LARGE = "content_too_large"
+    PUSH_NOT_OFFERED = "push_not_offered"
+    """This gateway's settings list no push service."""
     REMOVED = "device_was_removed_from_its_account"
     CONNECTED_ELSEWHERE = "device_connected_a_second_time"
     """Another process runs on a copy of this device."""

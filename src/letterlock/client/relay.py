@@ -218,6 +218,19 @@ class PieceAnswer(_Answer, frozen=True):
     size: int
 
 
+class PushOffer(_Answer, frozen=True):
+    """GET /v1/push."""
+
+    offered: bool
+    public_key: bytes
+
+
+class PushAnswer(_Answer, frozen=True):
+    """PUT /v1/devices/{id}/push."""
+
+    expires_ms: int
+
+
 class Problem(_Answer, frozen=True):
     """RFC 9457, as far as we act on it. ``detail`` and ``title`` are not kept."""
 
