@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from tests.gateway_sealed.stage import Connection, Stage, staged
+from tests.gateway_sealed.waiting import Request
 from tests.relay.world import Person
 
 from letterlock.faces.http import stream as module
@@ -534,3 +535,18 @@ async def test_a_page_whose_key_has_just_gone_is_read_again(tmp_path: Path, monk
         with pytest.raises(StorageError):
             await stage.pages.page(phone.caller.tenant_id, phone.mailbox, 0, 10)
         assert await stage.pages.page(phone.caller.tenant_id, phone.mailbox, 10_000, 10) == []
+
+
+async def test_a_device_is_told_that_its_key_packages_run_low(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        bob = stage.connect(1)
+        await bob.hello(1)
+        stage.hub.low(stage.phones[1].mailbox)
+        stage.hub.low(stage.phones[2].mailbox)
+        assert await bob.next() == frames.Notice(frames.NoticeCode.KEY_PACKAGES_LOW)
+        await bob.hang_up()
+        eve = Request(stage, 2, "events", "after=1")
+        assert (await eve.next())[0] == "head"
+        stage.hub.low(stage.phones[2].mailbox)
+        assert await eve.next() == ("key_packages_low", {}, None)
+        await eve.hang_up()

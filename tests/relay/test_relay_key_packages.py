@@ -9,10 +9,12 @@ from tests.relay.world import Person, Phone, World, enrolled, opened
 
 from letterlock.model.clock import ManualClock
 from letterlock.model.ids import AccountId, DeviceId
+from letterlock.relay.claim_quota import ClaimLimit, ClaimQuota, Verdict
 from letterlock.relay.errors import RelayError
-from letterlock.relay.key_packages import ClaimQuota
-from letterlock.storage.relay_commands import Claimed, RelayReason
+from letterlock.relay.limits import CLAIMS_BY_CLAIMER, CLAIMS_OF_TARGET, FIRST_CONTACTS
+from letterlock.storage.relay_commands import LOW_WATER, Claimed, RelayReason
 from letterlock.wire.tlog.entries import Finding, decode_entry
+from letterlock.wire.tlog.words import FindingCode
 
 
 async def claim(world: World, claimer: Phone, target: Phone, devices: list[DeviceId] | None = None) -> Claimed:
@@ -149,7 +151,7 @@ async def test_thirty_claims_an_hour_for_each_pair(tmp_path: Path) -> None:
             with pytest.raises(RelayError) as refusal:
                 await claim(world, eve, ann)
             assert refusal.value.reason is RelayReason.CLAIM_QUOTA
-            assert refusal.value.facts == {"retry_after_s": 3600}
+            assert refusal.value.facts == {"retry_after_s": 3600, "limit": ClaimLimit.PAIR}
         assert world.core.tree_size == before + 1, "one finding a window"
         entry = decode_entry((await world.rows("SELECT d FROM ledger_entry ORDER BY i DESC LIMIT 1"))[0][0])
         assert isinstance(entry, Finding)
@@ -163,13 +165,87 @@ async def test_thirty_claims_an_hour_for_each_pair(tmp_path: Path) -> None:
 def test_the_quota_forgets_idle_pairs_first() -> None:
     quota = ClaimQuota(ManualClock(), limit=2)
     for _ in range(30):
-        assert quota.take(1, b"a", b"t") == (0, False)
-    assert quota.take(1, b"a", b"t") == (3600, True)
-    assert quota.take(1, b"a", b"t") == (3600, False)
-    assert quota.take(1, b"b", b"t") == (0, False)
-    assert quota.take(1, b"a", b"t")[0] == 3600
-    assert quota.take(1, b"c", b"t") == (0, False)
-    assert quota.take(1, b"a", b"t")[0] == 3600, "the idle pair b went, not this one"
+        assert quota.take(1, b"a", b"t") == Verdict(0)
+    assert quota.take(1, b"a", b"t") == Verdict(3600, True, ClaimLimit.PAIR)
+    assert quota.take(1, b"a", b"t") == Verdict(3600, False, ClaimLimit.PAIR)
+    assert quota.take(1, b"b", b"t") == Verdict(0)
+    assert quota.take(1, b"a", b"t").wait_s == 3600
+    assert quota.take(1, b"c", b"t") == Verdict(0)
+    assert quota.take(1, b"b", b"u") == Verdict(0), "a pair was forgotten, and not the one that is asked for most"
+
+
+def name(number: int) -> bytes:
+    return number.to_bytes(16)
+
+
+@pytest.mark.attack("A23")
+def test_looking_for_strangers_ends_with_the_days_share() -> None:
+    clock = ManualClock()
+    quota = ClaimQuota(clock)
+    for number in range(FIRST_CONTACTS):
+        assert quota.take(1, b"eve", name(number)) == Verdict(0)
+    met = quota.take(1, b"eve", name(9_999))
+    assert (met.note, met.limit) == (True, ClaimLimit.FIRST_CONTACT)
+    assert 170 <= met.wait_s <= 173, "a five-hundredth of a day"
+    assert quota.take(1, b"eve", name(9_999)).note is False
+    assert quota.take(1, b"eve", name(7)) == Verdict(0), "whom she has met she may meet again"
+    assert quota.take(1, b"eve", b"eve") == Verdict(0), "and her own devices are no strangers"
+    assert quota.take(2, b"eve", name(9_999)) == Verdict(0), "another tenant's account is another"
+    assert quota.take(1, b"bob", name(9_999)) == Verdict(0)
+    clock.advance(1_000 * met.wait_s)
+    assert quota.take(1, b"eve", name(9_999)) == Verdict(0)
+    assert quota.take(1, b"eve", name(9_998)).limit is ClaimLimit.FIRST_CONTACT
+    clock.advance(86_400_000)
+    assert quota.take(1, b"eve", name(9_998)) == Verdict(0)
+
+
+@pytest.mark.attack("A23")
+def test_many_claimers_do_not_drain_one_target() -> None:
+    clock = ManualClock()
+    quota = ClaimQuota(clock)
+    for number in range(CLAIMS_OF_TARGET):
+        assert quota.take(1, name(number), b"ann") == Verdict(0)
+    met = quota.take(1, name(9_999), b"ann")
+    assert (met.note, met.limit) == (True, ClaimLimit.TARGET)
+    assert quota.take(1, name(8_888), b"ann") == met._replace(note=False), "one finding an hour, whoever asks"
+    assert quota.take(1, name(9_999), b"bob") == Verdict(0)
+    assert quota.take(1, b"ann", b"ann") == Verdict(0), "ann herself is not held up"
+    clock.advance(3_600_000)
+    assert quota.take(1, name(9_999), b"ann") == Verdict(0)
+
+
+@pytest.mark.attack("A23")
+def test_one_claimer_has_so_many_in_all() -> None:
+    clock = ManualClock()
+    quota = ClaimQuota(clock)
+    for number in range(CLAIMS_BY_CLAIMER):
+        assert quota.take(1, b"eve", name(number % 400)) == Verdict(0)
+    met = quota.take(1, b"eve", name(1))
+    assert met == Verdict(4, True, ClaimLimit.CLAIMER)
+    assert quota.take(1, b"eve", b"eve").limit is ClaimLimit.CLAIMER
+    assert quota.take(1, b"bob", name(1)) == Verdict(0)
+    clock.advance(4_000)
+    assert quota.take(1, b"eve", name(1)) == Verdict(0)
+
+
+async def test_a_low_pool_is_told_and_a_last_resort_is_an_alarm(tmp_path: Path) -> None:
+    async with opened(tmp_path) as world:
+        ann, bob = await enrolled(world, "a1", "b1")
+        await ann.put(world, LOW_WATER + 2)
+        await ann.put(world, 1, last_resort=True)
+        await claim(world, bob, ann)
+        assert world.notified.lows == []
+        await claim(world, bob, ann)
+        assert world.notified.lows == [ann.mailbox]
+        for _ in range(LOW_WATER):
+            assert not (await claim(world, bob, ann)).packages[0].last_resort
+        assert world.served == []
+        before = world.core.tree_size
+        assert (await claim(world, bob, ann)).packages[0].last_resort
+        assert (world.served, world.core.tree_size) == ([1], before + 1)
+        entry = decode_entry((await world.rows("SELECT d FROM ledger_entry ORDER BY i DESC LIMIT 1"))[0][0])
+        assert isinstance(entry, Finding)
+        assert (entry.code, entry.count) == (FindingCode.LAST_RESORT_SERVED, 1)
 
 
 async def test_purge_removes_what_is_over(tmp_path: Path) -> None:

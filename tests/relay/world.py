@@ -27,9 +27,10 @@ from letterlock.model.ids import AccountId, DeviceId, GroupRef, TenantId
 from letterlock.model.protection import EvidenceGrade, Protection, Verifier
 from letterlock.relay.accounts import Accounts
 from letterlock.relay.bundle import Bundle, Welcome
+from letterlock.relay.claim_quota import ClaimQuota
 from letterlock.relay.directory import GroupDirectory, SessionDirectory
 from letterlock.relay.groups import Caller, Groups
-from letterlock.relay.key_packages import ClaimQuota, KeyPackages
+from letterlock.relay.key_packages import KeyPackages
 from letterlock.relay.mailboxes import Mailboxes
 from letterlock.relay.nonces import NonceBook
 from letterlock.relay.reports import Reports
@@ -82,9 +83,13 @@ class Policy:
 class Notified:
     def __init__(self) -> None:
         self.deliveries: list[tuple[int, int]] = []
+        self.lows: list[int] = []
 
     def notify(self, deliveries: tuple[tuple[int, int], ...]) -> None:
         self.deliveries.extend(deliveries)
+
+    def low(self, mailbox: int) -> None:
+        self.lows.append(mailbox)
 
 
 class World:
@@ -113,7 +118,10 @@ class World:
         self.sessions = Sessions(
             self.committer, self.reads, self.directory, self.nonces, clock, ENVIRONMENT, AUDIENCE, os.urandom
         )
-        self.packages = KeyPackages(self.committer, ClaimQuota(clock), clock, os.urandom, listed)
+        self.served: list[int] = []
+        self.packages = KeyPackages(
+            self.committer, ClaimQuota(clock), clock, os.urandom, listed, self.notified.low, self.served.append
+        )
         self.groups = Groups(
             self.committer, self.reads, self.group_directory, self.keys, self.notified, self.policy, clock, os.urandom,
             listed,

@@ -11,9 +11,10 @@ from letterlock.faces.http.routes import Route
 from letterlock.model.clock import Clock
 from letterlock.relay.accounts import Accounts
 from letterlock.relay.attachments import AttachmentReads, Attachments
+from letterlock.relay.claim_quota import ClaimQuota
 from letterlock.relay.directory import GroupDirectory, SessionDirectory
 from letterlock.relay.groups import Groups
-from letterlock.relay.key_packages import ClaimQuota, KeyPackages
+from letterlock.relay.key_packages import KeyPackages
 from letterlock.relay.mailboxes import Mailboxes
 from letterlock.relay.nonces import NonceBook
 from letterlock.relay.ports import Committer, Delivery, HandshakePolicy, SealingKeys
@@ -69,7 +70,9 @@ async def open_relay(
     nonces = NonceBook(clock, os.urandom)
     logins = Sessions(committer, reads, sessions, nonces, clock, environment, AUDIENCE, os.urandom)
     await logins.load()
-    packages = KeyPackages(committer, ClaimQuota(clock), clock, os.urandom, suites)
+    packages = KeyPackages(
+        committer, ClaimQuota(clock), clock, os.urandom, suites, delivery.low, metrics.last_resort
+    )  # fmt: skip
     ordering = Groups(committer, reads, groups, keys, delivery, policy, clock, os.urandom, suites)
     mailboxes = Mailboxes(committer, reads, keys, sessions, clock)
     attachments = Attachments(committer, reads, attachment_reads, keys, clock, os.urandom)

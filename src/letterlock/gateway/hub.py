@@ -20,9 +20,10 @@ class Mail:
         sent: the last sequence handed to the connection.
         head: the newest committed sequence known here.
         wake: set when there is something to send.
+        low: the device is to be told that few key packages of it are left.
     """
 
-    __slots__ = ("_bytes", "_queue", "_tail", "head", "mailbox", "replaced", "sent", "wake")
+    __slots__ = ("_bytes", "_queue", "_tail", "head", "low", "mailbox", "replaced", "sent", "wake")
 
     def __init__(self, mailbox: int, applied: int, head: int) -> None:
         self.mailbox = mailbox
@@ -30,6 +31,7 @@ class Mail:
         self.head = max(head, applied)
         self.wake = asyncio.Event()
         self.replaced = False
+        self.low = False
         self._queue: deque[tuple[int, bytes, bytes]] = deque()
         self._tail = applied
         self._bytes = 0
@@ -90,15 +92,17 @@ class Doorbell:
         head: the newest committed sequence known here.
         wake: set when there is something to look at.
         replaced: a newer connection of the device has come.
+        low: the device is to be told that few key packages of it are left.
     """
 
-    __slots__ = ("head", "mailbox", "replaced", "wake")
+    __slots__ = ("head", "low", "mailbox", "replaced", "wake")
 
     def __init__(self, mailbox: int, head: int) -> None:
         self.mailbox = mailbox
         self.head = head
         self.wake = asyncio.Event()
         self.replaced = False
+        self.low = False
 
     def put(self, sequence: int, _head: bytes, _body: bytes) -> None:
         """An item was committed."""
@@ -151,6 +155,13 @@ class Hub:
         for box in self._mail.values():
             if isinstance(box, Doorbell):
                 box.wake.set()
+
+    def low(self, mailbox: int) -> None:
+        """Few key packages of a device are left: a connected one is told."""
+        box = self._mail.get(mailbox)
+        if box is not None:
+            box.low = True
+            box.wake.set()
 
     def publish(self, deliveries: tuple[tuple[int, int], ...], item_head: bytes, body: bytes) -> None:
         """Hands a committed item to those of its mailboxes that are connected."""

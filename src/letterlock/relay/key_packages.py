@@ -1,15 +1,17 @@
 """Key packages: put into a pool, claimed once."""
 
-from collections import OrderedDict, deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from hashlib import sha256
+from typing import Final
+
+import structlog
 
 from letterlock.model.clock import Clock
 from letterlock.model.ids import AccountId, DeviceId
 from letterlock.relay.accounts import SALT_BYTES
+from letterlock.relay.claim_quota import ClaimQuota
 from letterlock.relay.errors import RelayError
-from letterlock.relay.limits import CLAIM_WINDOW_MS, CLAIMS_PER_HOUR, MAX_CLAIM_PAIRS, MAX_KEY_PACKAGE
+from letterlock.relay.limits import MAX_KEY_PACKAGE
 from letterlock.relay.ports import Committer, Entropy, settle
 from letterlock.storage.relay_commands import (
     Claimed,
@@ -31,51 +33,9 @@ from letterlock.wire.mls import (
 )
 from letterlock.wire.tlog.words import FindingCode, Severity
 
+_log: Final = structlog.get_logger("letterlock.relay")
 _NEVER_MS = 2**62
 """A lifetime without end, as a number that every store can hold."""
-
-
-@dataclass(slots=True)
-class _Pair:
-    times: deque[int]
-    noted: bool = False
-
-
-class ClaimQuota:
-    """Claims of one account on another in the last hour (A23). The longest idle pair is forgotten first.
-
-    Args:
-        clock: steady time.
-        limit: pairs in memory.
-    """
-
-    def __init__(self, clock: Clock, limit: int = MAX_CLAIM_PAIRS) -> None:
-        self._clock = clock
-        self._limit = limit
-        self._pairs: OrderedDict[tuple[int, bytes, bytes], _Pair] = OrderedDict()
-
-    def take(self, tenant: int, claimer: bytes, target: bytes) -> tuple[int, bool]:
-        """Counts a claim.
-
-        Returns:
-            seconds to wait (0: go ahead), and whether this is the first refusal of the window.
-        """
-        now = self._clock.monotonic_ms()
-        key = (tenant, claimer, target)
-        pair = self._pairs.pop(key, None) or _Pair(deque())
-        if len(self._pairs) >= self._limit:
-            self._pairs.popitem(last=False)
-        self._pairs[key] = pair
-        times = pair.times
-        while times and times[0] <= now - CLAIM_WINDOW_MS:
-            times.popleft()
-        if len(times) >= CLAIMS_PER_HOUR:
-            first = not pair.noted
-            pair.noted = True
-            return -(-(times[0] + CLAIM_WINDOW_MS - now) // 1_000), first
-        times.append(now)
-        pair.noted = False
-        return 0, False
 
 
 class KeyPackages:
@@ -87,6 +47,8 @@ class KeyPackages:
         clock: wall time, for lifetimes.
         entropy: for salts.
         suites: what packages may be made for.
+        low: told the mailbox of a device whose pool has become low, so that a connected one hears of it.
+        last_resort: told how many last-resort packages a claim was served with.
     """
 
     def __init__(
@@ -96,8 +58,12 @@ class KeyPackages:
         clock: Clock,
         entropy: Entropy,
         suites: frozenset[CipherSuite],
+        low: Callable[[int], None],
+        last_resort: Callable[[int], None],
     ) -> None:
         self._committer = committer
+        self._low = low
+        self._last_resort = last_resort
         self._quota = quota
         self._clock = clock
         self._entropy = entropy
@@ -142,16 +108,24 @@ class KeyPackages:
         """One package for each device of an account, or of these devices; never the claimer's own.
 
         Raises:
-            RelayError: CLAIM_QUOTA with ``retry_after_s``; NOT_FOUND.
+            RelayError: CLAIM_QUOTA with ``retry_after_s`` and ``limit``; NOT_FOUND.
         """
-        wait, note = self._quota.take(tenant, claimer_account, account.value)
-        if wait:
-            if note:
+        verdict = self._quota.take(tenant, claimer_account, account.value)
+        if verdict.limit is not None:
+            if verdict.note:
                 finding = NoteFinding(
                     FindingCode.QUOTA_DRAINING, Severity.NOTICE, claimer_account, self._entropy(SALT_BYTES)
                 )
                 await settle(self._committer, finding, type(None), tenant=tenant)
-            raise RelayError(RelayReason.CLAIM_QUOTA, retry_after_s=wait)
+            raise RelayError(RelayReason.CLAIM_QUOTA, retry_after_s=verdict.wait_s, limit=verdict.limit)
         wanted = None if devices is None else tuple(device.value for device in devices)
         command = ClaimKeyPackages(tenant, account.value, wanted, claimer)
-        return await settle(self._committer, command, Claimed, tenant=tenant)
+        return await settle(self._committer, command, Claimed, self._served, tenant=tenant)
+
+    def _served(self, found: Claimed) -> None:
+        for mailbox in found.low:
+            self._low(mailbox)
+        served = sum(package.last_resort for package in found.packages)
+        if served:
+            self._last_resort(served)
+            _log.warning("last_resort_served", packages=served)

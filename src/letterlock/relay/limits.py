@@ -21,6 +21,13 @@ MAILBOX_BYTES: Final = 256 << 20
 MAILBOX_TTL_MS: Final = 30 * 86_400_000
 CLAIMS_PER_HOUR: Final = 30
 CLAIM_WINDOW_MS: Final = 3_600_000
+CLAIMS_BY_CLAIMER: Final = 1_000
+"""An hour: a claimer that adds every account of two of the largest groups."""
+CLAIMS_OF_TARGET: Final = 500
+"""An hour: every member of the largest group brings an account back."""
+FIRST_CONTACTS: Final = 500
+"""A day: accounts that a claimer never met, as many as the largest group has. Looking for who exists is slow."""
+FIRST_CONTACT_WINDOW_MS: Final = 86_400_000
 MAX_CLAIM_PAIRS: Final = 100_000
 """Pairs of accounts whose claims are counted: some 30 MB; beyond it the longest idle pair is forgotten."""
 LISTS_PER_ANSWER: Final = 64

@@ -57,6 +57,10 @@ class Delivery(Protocol):
         """The store holds more for these mailboxes, up to these sequences."""
         ...
 
+    def low(self, mailbox: int) -> None:
+        """Few key packages of this mailbox's device are left."""
+        ...
+
 
 class HandshakePolicy(Protocol):
     """What policy says of commits and Welcomes."""

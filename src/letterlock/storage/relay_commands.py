@@ -15,6 +15,8 @@ from letterlock.wire.tlog.words import FindingCode, Severity
 
 MAX_KEY_PACKAGES_KEPT: Final = 200
 """A device: bounds a pool."""
+LOW_WATER: Final = 10
+"""Packages left in a pool, last resort not counted, at which its device is told to make more."""
 MAX_SESSIONS: Final = 4
 """A device: a login that raced a restart or a lost answer leaves an older token behind."""
 MAX_MEMBERS: Final = 500
@@ -243,7 +245,11 @@ class ClaimedPackage(Struct, frozen=True):
 
 
 class Claimed(Struct, frozen=True):
-    """An account's list at the moment of the claim, and what was claimed."""
+    """An account's list at the moment of the claim, and what was claimed.
+
+    Attributes:
+        low: mailboxes of devices with few packages left.
+    """
 
     identity_key: bytes
     signed: bytes
@@ -251,6 +257,7 @@ class Claimed(Struct, frozen=True):
     leaf_hash: bytes
     packages: tuple[ClaimedPackage, ...]
     exhausted: tuple[bytes, ...]
+    low: tuple[int, ...] = ()
 
 
 class NoteFinding(Struct, frozen=True):

@@ -71,6 +71,10 @@ class Metrics:
         self._pushes = Tally("letterlock_pushes", "Wake-ups of devices, by outcome.", ("outcome",), self.registry)
         for result in PUSH_OUTCOMES:
             self._pushes.add((result,), 0)
+        self._last_resorts = Tally(
+            "letterlock_last_resort_packages", "Last-resort key packages that were handed out.", (), self.registry
+        )
+        self._last_resorts.add((), 0)
         self._messages = Counter(
             "letterlock_messages",
             "Messages of tenants, by channel, protection and outcome.",
@@ -91,6 +95,10 @@ class Metrics:
     def pushed(self, result: str) -> None:
         """A wake-up was sent, or not."""
         self._pushes.add((result,))
+
+    def last_resort(self, packages: int) -> None:
+        """Claims were served with last-resort packages: somebody should make more, or is being drained."""
+        self._last_resorts.add((), packages)
 
     def connected(self, change: int) -> None:
         """A stream began or ended."""

@@ -102,6 +102,8 @@ class NoticeCode(IntEnum):
     """A frame was refused; the connection is closed."""
     REPLACED = 4
     """The device connected again elsewhere."""
+    KEY_PACKAGES_LOW = 5
+    """Few key packages of this device are left: make more."""
 
 
 class FrameReason(Reason):

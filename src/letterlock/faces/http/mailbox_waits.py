@@ -132,6 +132,9 @@ class MailboxWaits:
         try:
             yield _event("head", _encode({"head": bell.head}))
             while (why := self._over(device, bell)) is None:
+                if bell.low:
+                    bell.low = False
+                    yield _event("key_packages_low", b"{}")
                 if bell.head <= sent:
                     if not await self._rest(device, bell, HEARTBEAT_S):
                         yield b": waiting\n\n"

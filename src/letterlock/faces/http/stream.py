@@ -319,6 +319,9 @@ class _Connection:
                 await self._send_frame(frame)
             if mail.replaced:
                 return CLOSE_REPLACED
+            if mail.low:
+                mail.low = False
+                await self._send_frame(frames.encode_notice(frames.NoticeCode.KEY_PACKAGES_LOW))
             if self._refused:
                 # Its device begins again with what was refused first: so its messages stay in their order.
                 return CLOSE_TOO_FAST

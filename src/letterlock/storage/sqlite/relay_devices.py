@@ -3,6 +3,7 @@
 from typing import Final
 
 from letterlock.storage.relay_commands import (
+    LOW_WATER,
     MAX_KEY_PACKAGES_KEPT,
     MAX_SESSIONS,
     AccountCreated,
@@ -38,7 +39,7 @@ from letterlock.storage.sqlite.relay_public import lower_groups_of, note_finding
 from letterlock.storage.sqlite.rows import first, rows, run
 from letterlock.storage.sqlite.transaction import Transaction
 from letterlock.wire.tlog.commitments import CommitmentKind, Digest, commit
-from letterlock.wire.tlog.entries import DeviceList, encode_entry
+from letterlock.wire.tlog.entries import DeviceList, Finding, encode_entry
 from letterlock.wire.tlog.hashes import leaf_hash
 from letterlock.wire.tlog.words import FindingCode, Severity
 
@@ -339,7 +340,22 @@ def claim_key_packages(tx: Transaction, command: ClaimKeyPackages) -> Claimed:
             exhausted.append(device)
         else:
             packages.append(found)
-    return Claimed(head[0], head[1], head[2], head[3], tuple(packages), tuple(exhausted))
+    served = sum(package.last_resort for package in packages)
+    if served:
+        tx.append(Finding(ts=tx.now_ms, code=FindingCode.LAST_RESORT_SERVED, severity=Severity.WARNING, count=served))
+    low = tuple(
+        listed[device] for device in wanted if listed[device] != command.claimer and _is_low(tx, listed[device])
+    )
+    return Claimed(head[0], head[1], head[2], head[3], tuple(packages), tuple(exhausted), low)
+
+
+def _is_low(tx: Transaction, mailbox: int) -> bool:
+    left = rows(
+        tx.db,
+        "SELECT 1 FROM key_package WHERE mailbox=? AND last_resort=0 AND expires_ms>? LIMIT ?",
+        (mailbox, tx.now_ms, LOW_WATER + 1),
+    )
+    return len(left) <= LOW_WATER
 
 
 def _claim_one(tx: Transaction, device: bytes, mailbox: int) -> ClaimedPackage | None:

@@ -158,6 +158,8 @@ class FindingCode(StrEnum):
     REPLAY = "replay"
     CONSENT_FARMING = "consent_farming"
     QUOTA_DRAINING = "quota_draining"
+    LAST_RESORT_SERVED = "last_resort_served"
+    """A key package that is used more than once was handed out: its device had no other."""
     MAILBOX_QUOTA_REACHED = "mailbox_quota_reached"
     """Too much of some senders waits in mailboxes: nothing more is taken of them."""
     AUTHENTICATION_FAILED = "authentication_failed"
