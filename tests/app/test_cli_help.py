@@ -124,8 +124,9 @@ def test_a_signal_reaches_the_demonstration(tmp_path: object) -> None:
     script = (
         "import subprocess, sys\n"
         "real = subprocess.Popen\n"
-        "child = 'import sys, time\\ntry:\\n print(1, flush=True); time.sleep(60)'"
-        " '\\nexcept KeyboardInterrupt: sys.exit(9)'\n"
+        # A shell that runs things in the background lets them ignore interrupts; the phones of a person's shell do not.
+        "child = 'import signal, sys, time\\nsignal.signal(signal.SIGINT, signal.default_int_handler)'"
+        " '\\ntry:\\n print(1, flush=True); time.sleep(60)\\nexcept KeyboardInterrupt: sys.exit(9)'\n"
         "subprocess.Popen = lambda command, **more: real([sys.executable, '-c', child], **more)\n"
         "from letterlock.app.cli import main\n"
         "sys.argv = ['letterlock', 'demo']\n"

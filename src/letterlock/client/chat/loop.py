@@ -7,7 +7,7 @@ then deleted; a kill between showing and deleting has it shown once more, and ma
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, final
 
@@ -72,7 +72,7 @@ class Plan:
     folder: Path
     gateway: str
     contact: Contact | None
-    api_key: Callable[[], str]
+    api_key: Callable[[], str] = field(repr=False)
     stay: bool
     read_receipts: bool
 

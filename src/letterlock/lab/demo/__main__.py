@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -214,6 +215,8 @@ def main() -> None:
     parser.add_argument("--once", action="store_true", help="end by itself, with status 0 or 1")
     parser.add_argument("--json", action="store_true", help="print what was seen as JSON")
     wanted = parser.parse_args()
+    # A shell that runs this in the background lets it ignore interrupts, and it would never end.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         sys.exit(asyncio.run(run(wanted.once, Console(), as_json=wanted.json)))
     except KeyboardInterrupt:

@@ -47,7 +47,7 @@ class Woken:
     """A push that was taken."""
 
     endpoint: str
-    content: bytes
+    content: bytes = field(repr=False)
     headers: dict[str, str]
     body: bytes = field(repr=False)
 
