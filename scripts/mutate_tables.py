@@ -69,6 +69,8 @@ def _changes(node: ast.AST, module: ModuleType) -> Iterator[tuple[str, Any]]:
         owner = getattr(module, node.value.id, None)
         if isinstance(owner, type) and issubclass(owner, Enum) and node.attr in owner.__members__:
             members = list(owner.__members__)
+            if len(members) == 1:
+                return  # there is no other one
             other = members[(members.index(node.attr) + 1) % len(members)]
             changed = copy.deepcopy(node)
             changed.attr = other

@@ -20,6 +20,7 @@ from letterlock.assurance.fallback import (
     diagram,
     step,
 )
+from letterlock.model.errors import Fault
 
 S = FallbackState
 E = FallbackEvent
@@ -110,6 +111,7 @@ def test_every_pair_is_a_step_or_an_error() -> None:
             with pytest.raises(FallbackError) as caught:
                 step(state, event)
             assert caught.value.reason is FallbackReason.ILLEGAL_TRANSITION
+            assert caught.value.fault is Fault.LOCAL
             assert caught.value.facts == {"state": state, "event": event}
     assert {S.SENT_SECURE, S.SENT_DOWNGRADED, S.NOT_SENT} == FINAL
 
