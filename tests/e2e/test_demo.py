@@ -20,9 +20,6 @@ async def demo(*arguments: str) -> asyncio.subprocess.Process:
 async def test_once_ends_by_itself_and_tells_programs_what_it_saw() -> None:
     process = await demo("--once", "--json")
     out, _ = await asyncio.wait_for(process.communicate(), 120)
-    if not out:  # a process of the many did not start in its time on a loaded machine: that is not what is tested here
-        process = await demo("--once", "--json")
-        out, _ = await asyncio.wait_for(process.communicate(), 120)
     told = json.loads(out)
     assert (process.returncode, told["failed"]) == (0, [])
     assert len(told["checks"]) >= 38

@@ -13,7 +13,9 @@ import pytest
 
 from letterlock.lab.demo.centre import CentreProcess
 from letterlock.lab.demo.world import GatewayProcess, start_gateway
-from letterlock.lab.phones import ANDROID_RCS, IOS_26_3, PhoneError, PhoneProcess
+from letterlock.lab.phones import ANDROID_RCS, IOS_26_3, PhoneError, PhoneProcess, commands
+from letterlock.lab.phones.phone import Phone
+from letterlock.lab.phones.submit import submit_raw
 from letterlock.lab.pytest_plugin import (
     PhoneMaker,
     letterlock_gateway,
@@ -91,6 +93,33 @@ async def test_the_same_words_on_every_surface(
     assert answer["status"] == "quarantined"
     assert answer["security"]["grade"] == "NONE"
     assert await bob.screen() == []
+
+
+async def test_raw_bytes_overtaken_by_the_phones_own_calls_are_sent_again(
+    letterlock_gateway: GatewayProcess, tmp_path: Path
+) -> None:
+    phone = Phone(tmp_path, IOS_26_3)
+    try:
+        await phone.do(commands.Enrol(letterlock_gateway.url, letterlock_gateway.api_key))
+        group = (await phone.do(commands.CreateGroup()))["group"]
+        statuses: list[int] = []
+
+        async def overtake(request: httpx.Request) -> None:
+            if request.url.path.endswith("/messages") and not statuses:
+                # The request is written, its counter in it; before it arrives, a newer one is stated.
+                await phone.device.login()
+
+        async def note(response: httpx.Response) -> None:
+            if response.request.url.path.endswith("/messages"):
+                statuses.append(response.status_code)
+
+        async with httpx.AsyncClient(base_url=letterlock_gateway.url) as http:
+            http.event_hooks = {"request": [overtake], "response": [note]}
+            (result,) = await submit_raw(http, phone.device, group, [(os.urandom(16), b"canary, readable")])
+        assert statuses == [409, 200]
+        assert result["status"] == "quarantined"
+    finally:
+        await phone.close()
 
 
 async def test_a_profile_is_on_the_signed_list(

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from letterlock.client.store import DeviceStore
 from letterlock.client.transport import DeviceStream, Sending
 from letterlock.lab.phones import commands as c
 from letterlock.lab.phones.profile import Profile
+from letterlock.lab.phones.submit import submit_raw
 from letterlock.lab.smsc.clock import SteadyClock
 from letterlock.model.ids import AccountId, GroupRef, MessageId
 from letterlock.model.protection import EvidenceGrade, Protection, Verifier
@@ -152,18 +152,8 @@ class Phone:
         }
 
     async def _raw(self, command: c.Raw) -> Shown:
-        token = await self.device.token(renew=False)
-        message = {
-            "client_message_id": b64encode(command.reference or os.urandom(16)).decode(),
-            "body": b64encode(command.body).decode(),
-        }
-        answer = await self._http.post(
-            f"/v1/groups/{command.group}/messages",
-            json={"messages": [message], "state_counter": self.device.state_counter()},
-            headers={"Authorization": f"Bearer {token}"},
-        )
-        answer.raise_for_status()
-        result: Shown = answer.json()["results"][0]
+        message = (command.reference or os.urandom(16), command.body)
+        (result,) = await submit_raw(self._http, self.device, command.group, [message])
         return result
 
     # -- as the stream sees it --------------------------------------------------------------------------------------

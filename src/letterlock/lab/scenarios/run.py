@@ -1,7 +1,7 @@
 """Plays a mix through a real gateway process: MLS over HTTP and the stream to a real device, SMS to phones."""
 
 import random
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +13,7 @@ from letterlock.client.errors import DeviceReason
 from letterlock.client.sending import HTTP_RESULTS
 from letterlock.lab.demo.centre import CentreProcess
 from letterlock.lab.demo.world import GatewayProcess, Phone, enrol
+from letterlock.lab.phones.submit import submit_raw
 from letterlock.lab.scenarios.maker import Maker, Sample
 from letterlock.lab.scenarios.matrix import Matrix
 from letterlock.lab.scenarios.submitter import StreamSubmitter
@@ -194,17 +195,8 @@ class _Play:
         outcome.device.add(sample.truth, Shown.REFUSED)
 
     async def _http(self, phone: Phone, group: GroupRef, samples: list[Sample]) -> list[_Told]:
-        token = await phone.device.token(renew=False)
-        messages = [
-            {"client_message_id": b64encode(s.reference).decode(), "body": b64encode(s.body).decode()} for s in samples
-        ]
-        answer = await phone.http.post(
-            f"/v1/groups/{group}/messages",
-            json={"messages": messages, "state_counter": phone.device.state_counter()},
-            headers={"Authorization": f"Bearer {token}"},
-        )
-        answer.raise_for_status()
-        results = answer.json()["results"]
+        offered = [(sample.reference, sample.body) for sample in samples]
+        results = await submit_raw(phone.http, phone.device, str(group), offered)
         words = (HTTP_RESULTS[result.get("code") or result["status"]] for result in results)
         self._outcome.submitted.update(word.name.lower() for word in words)
         return [
