@@ -18,7 +18,7 @@ import uvloop
 
 from bench import servers
 from bench.generator import Recipient, Tally, drained, http_load, percentile, stream_load
-from bench.provision import provision
+from bench.provision import World, provision
 
 Row = dict[str, Any]
 
@@ -67,51 +67,53 @@ def row(what: str, callers: int, batch: int, took: float, cpu: float, tally: Tal
     }
 
 
-async def gateway_rates(folder: Path, world: Any, seconds: float, only: str) -> list[Row]:
-    server = servers.gateway(folder)
+async def gateway_rates(work: Path, seconds: float, only: str) -> list[Row]:
+    """Each cell on a new store: rows stay for minutes and keys for days, so a later cell would pay for earlier ones."""
     found = []
-    applied = {party.mailbox: 0 for party in world.recipients}
-    try:
-        for kind, batch in (("http", 1), ("http", 20), ("stream", 20)):
-            if only and only != f"{kind}{batch}":
-                continue
-            for callers in (1, 8, 64):
-                tally = Tally()
-                recipients = [Recipient(server.port, party, tally) for party in world.recipients]
-                for recipient, party in zip(recipients, world.recipients, strict=True):
-                    await recipient.start(applied[party.mailbox])
-                before = server.cpu_seconds()
-                load = http_load if kind == "http" else stream_load
-                took = await load(world, server.port, callers, batch, seconds, tally)
-                began = time.perf_counter()
-                await drained(tally)
-                took += time.perf_counter() - began
-                await asyncio.sleep(0.3)
-                cpu = server.cpu_seconds() - before
-                for recipient, party in zip(recipients, world.recipients, strict=True):
-                    await recipient.stop()
-                    applied[party.mailbox] = recipient.applied
-                found.append(row(f"gateway, {kind}", callers, batch, took, cpu, tally))
-    finally:
-        server.stop()
+    for kind, batch in (("http", 1), ("http", 20), ("stream", 20)):
+        if only and only != f"{kind}{batch}":
+            continue
+        for callers in (1, 8, 64):
+            folder = work / f"{kind}-{batch}-{callers}"
+            world = provision(folder)
+            server = servers.gateway(folder)
+            try:
+                found.append(await gateway_cell(server, world, kind, batch, callers, seconds))
+            finally:
+                server.stop()
+            shutil.rmtree(folder)
     return found
 
 
-def store_rates(count: int) -> list[Row]:
+async def gateway_cell(
+    server: servers.Server, world: World, kind: str, batch: int, callers: int, seconds: float
+) -> Row:
+    """One load; its CPU is the server's until everything was delivered and acknowledged."""
+    tally = Tally()
+    recipients = [Recipient(server.port, party, tally) for party in world.recipients]
+    for recipient in recipients:
+        await recipient.start()
+    before = server.cpu_seconds()
+    load = http_load if kind == "http" else stream_load
+    took = await load(world, server.port, callers, batch, seconds, tally)
+    began = time.perf_counter()
+    await drained(tally)
+    took += time.perf_counter() - began
+    await asyncio.sleep(0.3)
+    cpu = server.cpu_seconds() - before
+    for recipient in recipients:
+        await recipient.stop()
+    return row(f"gateway, {kind}", callers, batch, took, cpu, tally)
+
+
+def store_rates(seconds: float) -> list[Row]:
+    """As long as each cell of the gateway, and from an empty store too: the more keys, the dearer is the next one."""
     found = []
     for batch in (1, 20, 100, 300):
         place = tempfile.mkdtemp(prefix="letterlock-bench-", dir=_WORK)
         try:
             output = subprocess.run(
-                [
-                    sys.executable,
-                    "-m",
-                    "bench.servers",
-                    "store",
-                    place,
-                    str(max(batch, min(count, batch * 100) // batch * batch)),
-                    str(batch),
-                ],
+                [sys.executable, "-m", "bench.servers", "store", place, str(seconds), str(batch)],
                 check=True,
                 capture_output=True,
             ).stdout
@@ -167,12 +169,12 @@ def main() -> None:
     wanted = parser.parse_args()
     work = Path(tempfile.mkdtemp(prefix="letterlock-bench-", dir=_WORK))
     try:
-        world = provision(work / "gateway")
+        world = provision(work / "bare")
         rate, fsync_ms = fsync_rate(work)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             bare, round_trip_ms = runner.run(bare_rate(world, wanted.seconds))
-            measured = runner.run(gateway_rates(work / "gateway", world, wanted.seconds, wanted.only))
-        stored = store_rates(20_000)
+            measured = runner.run(gateway_rates(work, wanted.seconds, wanted.only))
+        stored = store_rates(wanted.seconds)
     finally:
         shutil.rmtree(work)
     rows = [*bare, *stored, *measured]

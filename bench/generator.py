@@ -18,6 +18,11 @@ from bench.provision import Pair, Party, World, private_message
 from letterlock.wire import stream as frames
 
 
+def reference() -> bytes:
+    """A message's reference as devices make it: the time, then random."""
+    return (time.time_ns() // 1_000_000).to_bytes(frames.REFERENCE_TIME, "big") + os.urandom(10)
+
+
 def newer_state() -> int:
     """A device's state counter: each frame comes from a newer state, and says so (A18)."""
     return time.time_ns() >> 12
@@ -124,7 +129,9 @@ async def _http_caller(
             body = pool[turn % POOL][:-16] + mark
             turn += 1
             tally.sent_at[mark] = now
-            parts.append(b'{"client_message_id":"%b","body":"%b"}' % (base64.b64encode(mark), base64.b64encode(body)))
+            parts.append(
+                b'{"client_message_id":"%b","body":"%b"}' % (base64.b64encode(reference()), base64.b64encode(body))
+            )
         payload = b'{"state_counter":%d,"messages":[%b]}' % (newer_state(), b",".join(parts))
         writer.write(head + str(len(payload)).encode() + b"\r\n\r\n" + payload)
         answer = await reader.readuntil(b"\r\n\r\n")
@@ -175,7 +182,9 @@ async def _stream_caller(
                 mark = os.urandom(16)
                 tally.sent_at[mark] = now
                 items.append(
-                    frames.Submission(frames.TargetKind.GROUP, pair.ref, mark, pool[(turn + at) % POOL][:-16] + mark)
+                    frames.Submission(
+                        frames.TargetKind.GROUP, pair.ref, reference(), pool[(turn + at) % POOL][:-16] + mark
+                    )
                 )
             await connection.send(frames.encode_submit(turn, items, newer_state()))
             flying[turn] = now

@@ -107,12 +107,14 @@ def _run_gateway(folder: str) -> None:
     run(from_tree({"server": {"port": 0}, "store": {"folder": folder}, "log": {"level": "error"}}), announce=True)
 
 
-def _run_store(folder: str, messages: str, batch: str) -> None:
+def _run_store(folder: str, seconds: str, batch: str) -> None:
     """The store alone: sealing, the same rows, the same ledger, every message acknowledged and deleted."""
+    from bench.generator import reference
     from bench.provision import private_message, provision
     from letterlock.app.clock import SystemClock
     from letterlock.app.keys import open_keys
     from letterlock.app.settings import Settings
+    from letterlock.custody.message_ids import MessageIds
     from letterlock.custody.sealing import seal_sealed
     from letterlock.model.capability import Channel
     from letterlock.model.ids import MessageId, TenantId
@@ -127,24 +129,27 @@ def _run_store(folder: str, messages: str, batch: str) -> None:
     world = provision(place)
     keys = open_keys(Settings(), place)
     clock = SystemClock()
-    core = StoreCore(place, handlers(), clock)
+    ids = MessageIds(keys.derive(b"message ids"))
+    core = StoreCore(place, handlers(), clock, order=ids)
     shape = accepted_shape(Channel.RELAY, Protection.E2EE, EvidenceGrade.FRAMED, Verifier.GATEWAY, rule_tag("sealed"))
     shown = Shown(5, 2, 2, 1, 0, "sealed", 0, shape)
     tenant = TenantId(bytes(16))
     bodies = [private_message(pair.group_id) for pair in world.pairs]
-    count, width = int(messages), int(batch)
+    count, width = 0, int(batch)
+    stop_at = time.perf_counter() + float(seconds)
     relied = Relied(0)
     heads: dict[int, int] = {}
     durations = []
     before = resource.getrusage(resource.RUSAGE_SELF)
     began = time.perf_counter()
-    for first in range(0, count, width):
+    while time.perf_counter() < stop_at:
+        first, count = count, count + width
         now = clock.now_ms()
         key = keys.storage.current(now)
         commands: list[Any] = []
         for at in range(first, first + width):
             pair = world.pairs[at % len(world.pairs)]
-            message_id = os.urandom(16)
+            message_id = ids.outside(ids.key_of(b"bench", reference()))
             sealed = seal_sealed(key, tenant, MessageId(message_id), bodies[at % len(bodies)])
             commands.append(
                 AcceptSealed(

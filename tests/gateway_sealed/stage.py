@@ -11,6 +11,7 @@ from tests.relay.world import Phone, World, enrolled, group_of, opened
 from tests.wire_mls.making import private_message
 
 from letterlock.assurance.assess import Path as MessagePath
+from letterlock.custody.message_ids import MessageIds
 from letterlock.custody.sealing import StorageKey
 from letterlock.faces.http.routes import DevicePrincipal, TenantPrincipal
 from letterlock.faces.http.stream import DeviceStream
@@ -78,6 +79,7 @@ class Stage:
             self.hub,
             self._key,
             world.clock,
+            MessageIds(b"p" * 32),
             b"p" * 32,
         )
         world.directory.on_session_ended(self.hub.wake)

@@ -14,6 +14,7 @@ from tests.gateway_sealed.stage import Credentials, standard
 from tests.relay.world import AUDIENCE, ENVIRONMENT, TENANTS, World
 
 from letterlock.assurance.assess import Path as MessagePath
+from letterlock.custody.message_ids import MessageIds
 from letterlock.faces.http.app import HttpFace
 from letterlock.faces.http.devices import DeviceServices, device_routes
 from letterlock.faces.http.group_messages import GroupMessagesHandler
@@ -53,6 +54,7 @@ def whole_face(world: World) -> HttpFace:
         Hub(),
         lambda: world.keys.current(world.clock.now_ms()),
         world.clock,
+        MessageIds(b"p" * 32),
         b"p" * 32,
     )
     credentials = KeyedCredentials(world)

@@ -19,6 +19,7 @@ from letterlock.assurance.device_list import (
     sign_list,
     successor,
 )
+from letterlock.custody.message_ids import MessageIds
 from letterlock.custody.sealing import StorageKey
 from letterlock.custody.storage_keys import StorageKeyError, StorageKeyReason
 from letterlock.model.capability import Channel
@@ -99,7 +100,7 @@ class World:
         listed = frozenset(map(CipherSuite, suites))
         self.folder = folder
         self.clock = clock
-        core = StoreCore(folder, handlers() | relay_handlers(), clock)
+        core = StoreCore(folder, handlers() | relay_handlers(), clock, order=MessageIds(b"p" * 32))
         self.core = core
         self.committer = GroupCommitter(core, asyncio.get_running_loop())
         self.readers = Readers(folder)

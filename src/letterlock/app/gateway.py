@@ -19,6 +19,7 @@ from letterlock.app.push_parts import open_push
 from letterlock.app.relay_parts import open_relay
 from letterlock.app.settings import Settings
 from letterlock.assurance.assess import Path as MessagePath
+from letterlock.custody.message_ids import MessageIds
 from letterlock.faces.http.app import HttpFace
 from letterlock.faces.http.credentials import Credentials
 from letterlock.faces.http.group_messages import GroupMessagesHandler
@@ -43,6 +44,7 @@ from letterlock.storage.sqlite.attachment_reads import AttachmentReads
 from letterlock.storage.sqlite.committer import GroupCommitter
 from letterlock.storage.sqlite.connection import StoreLock
 from letterlock.storage.sqlite.core import StoreCore
+from letterlock.storage.sqlite.open_reads import OpenReads
 from letterlock.storage.sqlite.push_reads import PushReads
 from letterlock.storage.sqlite.reader import Readers
 from letterlock.storage.sqlite.registry import handlers
@@ -118,6 +120,17 @@ async def open_gateway(settings: Settings) -> Gateway:
         raise
 
 
+def _core(settings: Settings, folder: Path, clock: SystemClock, id_key: bytes) -> StoreCore:
+    return StoreCore(
+        folder,
+        handlers(),
+        clock,
+        purge_after_ms=settings.store.metadata_after_delivery_minutes * 60_000,
+        waiting=settings.mailboxes.limits(),
+        order=MessageIds(id_key),
+    )
+
+
 async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] | None]]) -> Gateway:
     loop = asyncio.get_running_loop()
     clock = SystemClock()
@@ -126,14 +139,8 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
     closers.append(lock.release)
     keys = open_keys(settings, folder)
     closers.append(keys.close)
-    core = StoreCore(
-        folder,
-        handlers(),
-        clock,
-        purge_after_ms=settings.store.metadata_after_delivery_minutes * 60_000,
-        waiting=settings.mailboxes.limits(),
-    )
-    committer = GroupCommitter(core, loop)
+    id_key = keys.derive(b"message ids")
+    committer = GroupCommitter(_core(settings, folder, clock, id_key), loop)
     closers.append(committer.close)
     readers = Readers(folder)
     closers.append(readers.close)
@@ -176,7 +183,8 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
         hub,
         lambda: keys.storage.current(clock.now_ms()),
         clock,
-        keys.derive(b"message ids"),
+        MessageIds(id_key),
+        id_key,
     )
     relay = await open_relay(
         committer, reads, AttachmentReads(readers), sessions, groups, keys.storage, hub, acceptor, clock,
@@ -206,8 +214,8 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
         credentials, lambda: sessions.version, acceptor, sessions.hear, metrics.answered, metrics.submitted
     )
     opened = open_messages(
-        committer, readers, keys, profiles.policies, CAPABILITIES, heads, ledger, metrics, clock, settings.environment,
-        settings.sms,
+        committer, OpenReads(readers, MessageIds(id_key)), keys, profiles.policies, CAPABILITIES, heads, ledger,
+        metrics, clock, settings.environment, settings.sms,
     )  # fmt: skip
     closers.append(opened.close)
     system = SystemRoutes(heads, ledger, metrics, CAPABILITIES, lambda: {"store": "ok", **opened.components()})

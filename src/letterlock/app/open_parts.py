@@ -27,7 +27,6 @@ from letterlock.model.clock import Clock
 from letterlock.policy.facts import Ways
 from letterlock.storage.sqlite.committer import GroupCommitter
 from letterlock.storage.sqlite.open_reads import OpenReads
-from letterlock.storage.sqlite.reader import Readers
 from letterlock.transports.smpp import Endpoint, LinkFault, LinkState, SmppClient, SmppConfig
 from letterlock.watch.metrics import Metrics
 from letterlock.wire.sms.address import sender_address
@@ -54,7 +53,7 @@ class OpenParts:
 
 def open_messages(
     committer: GroupCommitter,
-    readers: Readers,
+    reads: OpenReads,
     keys: Keys,
     policies: Policies,
     capabilities: tuple[CapabilityRow, ...],
@@ -70,7 +69,6 @@ def open_messages(
     Raises:
         SettingsError: a secret that settings name is not there.
     """
-    reads = OpenReads(readers)
     assessments = Assessments(capabilities)
     key = keys.derive(b"readable messages")
     questions = QuestionBook(policies, capabilities, assessments, environment, keys.derive(b"questions"))

@@ -87,7 +87,17 @@ class Outgoings:
         )
         signed = envelopes.seal(plain, mine.tenant_id, mine.environment, mine.envelope_key())
         body = self._state.engine.encrypt(record.group_id, signed)
-        return Outgoing(record.ref, os.urandom(16), body, int(kind), message.value, content, number)
+        return Outgoing(record.ref, self._reference(), body, int(kind), message.value, content, number)
+
+    def _reference(self) -> bytes:
+        """Random, after the time, by which the relay keeps what is accepted together in one place.
+
+        A device that the relay does not know to be there says no time: when something was written offline is nobody's
+        business.
+        """
+        now = self._state.clock.now_ms()
+        told = stream.REFERENCE_TIME if self._session.live_at(now) else 0
+        return now.to_bytes(stream.REFERENCE_TIME, "big")[:told] + os.urandom(16 - told)
 
     async def send(
         self, ref: GroupRef, kind: envelopes.EnvelopeKind, content: bytes, resends: MessageId | None

@@ -35,6 +35,10 @@ class Session:
         await self.token(renew=False)
         return self._relay
 
+    def live_at(self, now_ms: int) -> bool:
+        """Whether the relay gave a token that is still good: then it knows that the device is here."""
+        return now_ms <= self._ends_ms
+
     def with_key(self, bearer: str) -> RelayCalls:
         """The relay's calls with a tenant key, or with nothing."""
         return RelayCalls(self._relay.http, bearer)

@@ -14,6 +14,7 @@ from msgspec import Struct
 from letterlock.assurance import evidence
 from letterlock.assurance.assess import Path
 from letterlock.assurance.framing import Binding, letterlock_framing
+from letterlock.custody.message_ids import ID_BYTES, MessageIds
 from letterlock.custody.sealing import NoncePool, SealedColumn, StorageKey
 from letterlock.gateway.hub import Hub
 from letterlock.gateway.sealed_policy import PolicyInForce, Prepared, SealedPolicy
@@ -120,7 +121,6 @@ class Outcome(Struct, frozen=True, gc=False):
     fanout: int
 
 
-_ID_PERSON: Final = b"message-id"
 _APPLICATION: Final = int(ItemKind.APPLICATION)
 _ACCEPTED_STATE: Final = int(MessageState.ACCEPTED)
 _REFUSED: Final = {
@@ -153,7 +153,8 @@ class SealedAcceptor:
         hub: live delivery.
         storage_key: gives the present generation's key.
         clock: wall time.
-        prf_key: 32 bytes; makes message ids out of devices' own references, so that a retry finds its first answer.
+        ids: makes message ids out of devices' own references, so that a retry finds its first answer.
+        mac_key: 32 bytes; requests are remembered by a digest under it.
     """
 
     def __init__(
@@ -165,7 +166,8 @@ class SealedAcceptor:
         hub: Hub,
         storage_key: Callable[[], StorageKey],
         clock: Clock,
-        prf_key: bytes,
+        ids: MessageIds,
+        mac_key: bytes,
     ) -> None:
         self._policy = SealedPolicy(path, policy)
         self._groups = groups
@@ -173,7 +175,8 @@ class SealedAcceptor:
         self._hub = hub
         self._storage_key = storage_key
         self._clock = clock
-        self._prf_key = prf_key
+        self._ids = ids
+        self._mac_key = mac_key
         self._nonces = NoncePool()
         self._columns: dict[int, SealedColumn] = {}
         self._known_terms: dict[int, _Terms] = {}
@@ -242,13 +245,17 @@ class SealedAcceptor:
         terms = self._terms(sender)
         commands: list[AcceptSealed | Quarantine] = []
         outcomes: list[Outcome | None] = []
-        size = 0
+        size = at = 0
+        key_of, author = self._ids.key_of, terms.author
+        ids = self._ids.outside(b"".join([key_of(author, one.message_ref) for one in offered]))
         for one in offered:
+            message_id = ids[at : at + ID_BYTES]
+            at += ID_BYTES
             group = known(tenant, one.group)
             if group is None:
                 outcomes.append(_NOT_ACCEPTED[ResultStatus.UNKNOWN_TARGET])
                 continue
-            command = self._command(sender, group, one, terms, now)
+            command = self._command(sender, group, one, message_id, terms, now)
             if command is None:
                 outcomes.append(_NOT_ACCEPTED[ResultStatus.NOT_ALLOWED])
                 continue
@@ -313,15 +320,13 @@ class SealedAcceptor:
         sender: Sender,
         group: GroupHead,
         one: Offered,
+        message_id: bytes,
         terms: _Terms,
         now: int,
     ) -> AcceptSealed | Quarantine | None:
         """The command for one submission; None where policy or its kind forbids it."""
         body = one.body
-        message_id = blake2b(
-            terms.author + one.message_ref, key=self._prf_key, digest_size=16, person=_ID_PERSON
-        ).digest()
-        request_mac = blake2b(one.group + body, key=self._prf_key, digest_size=16).digest()
+        request_mac = blake2b(one.group + body, key=self._mac_key, digest_size=16).digest()
         try:
             sealed = parse(body)
         except FramingError:
@@ -369,7 +374,7 @@ class SealedAcceptor:
 
     def message_id(self, sender: Sender, message_ref: bytes) -> bytes:
         """The id of a device's message: a keyed function of its own reference, random to everybody else."""
-        return blake2b(_author(sender) + message_ref, key=self._prf_key, digest_size=16, person=_ID_PERSON).digest()
+        return self._ids.outside(self._ids.key_of(_author(sender), message_ref))
 
     def _settle(self, one: Offered, command: AcceptSealed | Quarantine, result: Any) -> Outcome:
         if isinstance(result, CommitRefused):

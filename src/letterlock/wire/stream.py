@@ -23,6 +23,8 @@ MAX_BODY: Final = 64 << 10
 """Bytes a message may have: fits an MLS PrivateMessage with generous padding; files travel as attachments."""
 INITIAL_CREDIT: Final = 1024
 """Submissions a device may have in flight: bounds the server's memory for one connection."""
+REFERENCE_TIME: Final = 6
+"""Bytes of a message's reference that may tell the time: milliseconds since 1970, as in RFC 9562, section 5.7."""
 MAX_STATE_COUNTER: Final = 2**63 - 1
 """What every store can hold."""
 
@@ -139,7 +141,10 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """One message in a SUBMIT. ``message_ref`` is the device's own 16 random bytes: the same again is a retry."""
+    """One message in a SUBMIT. ``message_ref`` is the device's own 16 bytes: the same again is a retry.
+
+    The first :data:`REFERENCE_TIME` of them may tell the time, the rest is random.
+    """
 
     target_kind: TargetKind
     target: bytes

@@ -17,6 +17,7 @@ from letterlock.storage.sqlite import state as writer_state
 from letterlock.storage.sqlite.connection import BUSY_MS, open_writer, storage_errors
 from letterlock.storage.sqlite.hot import HotBatch
 from letterlock.storage.sqlite.ledger_rows import grow
+from letterlock.storage.sqlite.order import AS_THEY_COME, KeyOrder
 from letterlock.storage.sqlite.transaction import Transaction
 from letterlock.storage.sqlite.waiting import Waiting, WaitingLimits
 from letterlock.wire.tlog.growth import TreeState
@@ -47,6 +48,7 @@ class StoreCore:
         clock: for the times that rows and entries get.
         purge_after_ms: how long after delivery a message's row stays (S88).
         waiting: how much of one sender, and of one tenant, may wait in mailboxes.
+        order: under which keys message ids are kept; always the same for a store.
     """
 
     def __init__(
@@ -57,7 +59,9 @@ class StoreCore:
         *,
         purge_after_ms: int = 600_000,
         waiting: WaitingLimits | None = None,
+        order: KeyOrder = AS_THEY_COME,
     ) -> None:
+        self._order = order
         self._db = open_writer(folder)
         self._handlers = handlers
         self._clock = clock
@@ -159,7 +163,7 @@ class StoreCore:
         db = self._db
         self._state.make_room()
         db.execute("BEGIN IMMEDIATE").fetchall()
-        tx = Transaction(db, self._state, os.urandom(SEED_SIZE), self._clock.now_ms(), self.purge_after_ms)
+        tx = Transaction(db, self._state, os.urandom(SEED_SIZE), self._clock.now_ms(), self.purge_after_ms, self._order)
         hot = HotBatch(tx, [c for c in commands if type(c) is AcceptSealed])
         outcomes: list[Outcome] = []
         for command in commands:

@@ -24,20 +24,20 @@ DEDUPLICATION_MS: Final = 7 * 86_400_000
 # A commit inserts all its rows of a table in one step: the rows travel as packed strings in one array, and SQLite
 # takes them apart without the interpreter's lock, while the event loop goes on. Numbers are decimal digits, because
 # SQL reads those out of a string and has no way to read binary ones.
-_ROW: Final = b"%b%b%b%016d%016d%016d%010d%010d%06d%06d%d"
+_ROW: Final = b"%b%b%b%b%016d%016d%016d%010d%010d%06d%06d%d"
 _INSERT_MESSAGE: Final = (
     "INSERT INTO message (seq, tenant, id, state, channel, protection, grade, verifier, indicator, decision, rule,"
     " fall, group_no, sender, pending, size_bucket, entry, slot, accepted_ms, updated_ms, expires_ms)"
-    " SELECT CAST(substr(value,65,16) AS INTEGER), ?2, substr(value,1,16), ?3, 0, ?4, ?5, ?6, ?7, ?8, ?9, ?10,"
-    " nullif(CAST(substr(value,113,10) AS INTEGER),0), CAST(substr(value,123,10) AS INTEGER),"
-    " CAST(substr(value,133,6) AS INTEGER), CAST(substr(value,145,1) AS INTEGER), ?11,"
-    " CAST(substr(value,139,6) AS INTEGER), CAST(substr(value,81,16) AS INTEGER),"
-    " CAST(substr(value,81,16) AS INTEGER), CAST(substr(value,97,16) AS INTEGER) FROM carray(?1)"
+    " SELECT CAST(substr(value,81,16) AS INTEGER), ?2, substr(value,1,16), ?3, 0, ?4, ?5, ?6, ?7, ?8, ?9, ?10,"
+    " nullif(CAST(substr(value,129,10) AS INTEGER),0), CAST(substr(value,139,10) AS INTEGER),"
+    " CAST(substr(value,149,6) AS INTEGER), CAST(substr(value,161,1) AS INTEGER), ?11,"
+    " CAST(substr(value,155,6) AS INTEGER), CAST(substr(value,97,16) AS INTEGER),"
+    " CAST(substr(value,97,16) AS INTEGER), CAST(substr(value,113,16) AS INTEGER) FROM carray(?1)"
 )
 _INSERT_KEY: Final = (
     "INSERT INTO message_key (id, tenant, seq, request_mac, record_hash, status, expires_ms)"
-    " SELECT substr(value,1,16), ?2, CAST(substr(value,65,16) AS INTEGER), substr(value,17,16), substr(value,33,32),"
-    " ?3, CAST(substr(value,81,16) AS INTEGER)+?4 FROM carray(?1)"
+    " SELECT substr(value,17,16), ?2, CAST(substr(value,81,16) AS INTEGER), substr(value,33,16), substr(value,49,32),"
+    " ?3, CAST(substr(value,97,16) AS INTEGER)+?4 FROM carray(?1)"
 )
 _INSERT_BODY: Final = (
     "INSERT INTO sealed_body (message, sealed, generation) SELECT CAST(substr(value,1,16) AS INTEGER),"
@@ -70,7 +70,9 @@ _DROP_BODIES: Final = (
 class HotBatch:
     """The accepts and acknowledgements of one group commit."""
 
-    __slots__ = ("_acks", "_bodies", "_complete", "_counters", "_items", "_known", "_rows", "_tx", "_undelivered")
+    __slots__ = (
+        "_acks", "_bodies", "_complete", "_counters", "_items", "_keys", "_known", "_rows", "_tx", "_undelivered",
+    )  # fmt: skip
 
     def __init__(self, tx: Transaction, accepts: Sequence[AcceptSealed]) -> None:
         self._tx = tx
@@ -84,14 +86,21 @@ class HotBatch:
         self._complete = True
         """Whether ``_known`` holds every key of this commit that the store has."""
         self._known: dict[bytes, tuple[int, int, bytes, bytes, int]] = {}
+        self._keys: dict[bytes, bytes] = {}
+        """The store's key of each message id."""
         if accepts:
-            self._known = {
-                row[0]: row[1:]
-                for row in tx.db.execute(
-                    "SELECT id, tenant, seq, request_mac, record_hash, status FROM message_key WHERE id IN carray(?)",
-                    (apsw.carray(tuple([command.message_id for command in accepts])),),
-                )
-            }
+            ids = [command.message_id for command in accepts]
+            inside = tx.order.inside(b"".join(ids))
+            keys = [inside[at : at + 16] for at in range(0, len(inside), 16)]
+            self._keys = dict(zip(ids, keys, strict=True))
+            found = rows(
+                tx.db,
+                "SELECT id, tenant, seq, request_mac, record_hash, status FROM message_key WHERE id IN carray(?)",
+                (apsw.carray(tuple(keys)),),
+            )
+            if found:
+                by_key = dict(zip(keys, ids, strict=True))
+                self._known = {by_key[row[0]]: row[1:] for row in found}
 
     def accept(self, command: AcceptSealed) -> Accepted | CommitRefused:
         """Takes one message into the batch, or says why not."""
@@ -126,7 +135,7 @@ class HotBatch:
             deliveries.append((number, mailbox.head))
             self._items.append(b"%019d%016d%d" % (number << MAILBOX_SHIFT | mailbox.head, seq, command.kind))
         row = _ROW % (
-            message_id, command.request_mac, record_hash, seq, now_ms, command.expires_ms,
+            message_id, self._keys[message_id], command.request_mac, record_hash, seq, now_ms, command.expires_ms,
             command.group, command.sender, len(deliveries), slot, command.size_bucket,
         )  # fmt: skip
         # The commands of this commit keep their `shown` alive, so its identity is a good key here.
@@ -150,7 +159,7 @@ class HotBatch:
         found = rows(
             self._tx.db,
             "SELECT tenant, seq, request_mac, record_hash, status FROM message_key WHERE id=?",
-            (message_id,),
+            (self._keys[message_id],),
         )
         if not found:
             return None
@@ -240,7 +249,7 @@ class HotBatch:
             )  # fmt: skip
             run(db, _INSERT_KEY, (array_of, tenant, state, DEDUPLICATION_MS))
             if entry < 0:
-                self._tx.unplaced.extend(int(row[64:80]) for row in packed)
+                self._tx.unplaced.extend(int(row[80:96]) for row in packed)
         if self._bodies:
             run(db, _INSERT_BODY, (apsw.carray(tuple(self._bodies)),))
         if self._items:

@@ -35,7 +35,9 @@ def find_duplicate(tx: Transaction, tenant: int, message_id: bytes, request_mac:
         CommitRefused: CONFLICT, if the key was used for another request.
     """
     row = first(
-        tx.db, "SELECT tenant, seq, request_mac, record_hash, status FROM message_key WHERE id=?", (message_id,)
+        tx.db,
+        "SELECT tenant, seq, request_mac, record_hash, status FROM message_key WHERE id=?",
+        (tx.order.inside(message_id),),
     )
     if row is None:
         return None
@@ -82,7 +84,7 @@ def insert_message(
         tx.db,
         "INSERT INTO message_key (id, tenant, seq, request_mac, record_hash, status, expires_ms)"
         " VALUES (?,?,?,?,?,?,?)",
-        (message_id, tenant, seq, request_mac, record_hash, int(state), now_ms + DEDUPLICATION_MS),
+        (tx.order.inside(message_id), tenant, seq, request_mac, record_hash, int(state), now_ms + DEDUPLICATION_MS),
     )
     return Accepted(message_id, record_hash, -1, slot, seq, duplicate=False, deliveries=(), status=int(state))
 

@@ -1,11 +1,13 @@
 """What readable messages, questions and answers need to read."""
 
+from threading import Lock
 from typing import Any
 
 import apsw
 
 from letterlock.model.message import MessageState
 from letterlock.storage.open_commands import ChallengeRow, ConsentRow, HeldRow, KnownRequest, MessageRow, WaitsForRoute
+from letterlock.storage.sqlite.order import AS_THEY_COME, KeyOrder
 from letterlock.storage.sqlite.reader import Readers
 from letterlock.storage.sqlite.rows import first, rows
 
@@ -15,17 +17,25 @@ _CHALLENGE = (
 )
 _MESSAGE = (
     "SELECT m.seq, m.tenant, m.id, m.state, m.channel, m.protection, m.grade, m.verifier, m.indicator, m.decision,"
-    " m.rule, m.fall, m.pending, m.entry, m.slot, m.reason, m.accepted_ms, m.updated_ms, m.expires_ms, k.record_hash"
-    " FROM message m JOIN message_key k ON k.id=m.id"
+    " m.rule, m.fall, m.pending, m.entry, m.slot, m.reason, m.accepted_ms, m.updated_ms, m.expires_ms FROM message m"
 )
+_NUMBER = "SELECT seq FROM message_key WHERE id=? AND tenant=?"
+_RECORD_HASH = "SELECT record_hash FROM message_key WHERE id=?"
 _NEWEST = 2**62
 
 
 class OpenReads:
     """Queries on the readers."""
 
-    def __init__(self, readers: Readers) -> None:
+    def __init__(self, readers: Readers, order: KeyOrder = AS_THEY_COME) -> None:
         self._readers = readers
+        self._order = order
+        self._one_at_a_time = Lock()
+
+    def _key(self, message_ids: bytes) -> bytes:
+        """The store's keys of one or more ids; queries run in several threads."""
+        with self._one_at_a_time:
+            return self._order.inside(message_ids)
 
     async def floor(self, tenant: int, subject: bytes) -> tuple[int, int] | None:
         """A peer's recorded floor and its version."""
@@ -65,7 +75,7 @@ class OpenReads:
             row = first(
                 db,
                 "SELECT request_mac, record_hash, status FROM message_key WHERE id=? AND tenant=?",
-                (message_id, tenant),
+                (self._key(message_id), tenant),
             )
             return None if row is None else KnownRequest(*row)
 
@@ -107,9 +117,9 @@ class OpenReads:
         """A message by its external id."""
 
         def work(db: apsw.Connection) -> MessageRow | None:
-            key = first(db, "SELECT seq FROM message_key WHERE id=? AND tenant=?", (message_id, tenant))
+            key = first(db, _NUMBER, (self._key(message_id), tenant))
             row = None if key is None else first(db, f"{_MESSAGE} WHERE m.seq=?", (key[0],))
-            return None if row is None else MessageRow(*row)
+            return None if row is None else self._row(db, row)
 
         return await self._readers.read(work)
 
@@ -119,14 +129,19 @@ class OpenReads:
         def work(db: apsw.Connection) -> list[MessageRow]:
             number = _NEWEST
             if before is not None:
-                key = first(db, "SELECT seq FROM message_key WHERE id=? AND tenant=?", (before, tenant))
+                key = first(db, _NUMBER, (self._key(before), tenant))
                 number = 0 if key is None else key[0]
             found = rows(
                 db, f"{_MESSAGE} WHERE m.seq<? AND m.tenant=? ORDER BY m.seq DESC LIMIT ?", (number, tenant, limit)
             )
-            return [MessageRow(*row) for row in found]
+            return [self._row(db, row) for row in found]
 
         return await self._readers.read(work)
+
+    def _row(self, db: apsw.Connection, row: tuple[Any, ...]) -> MessageRow:
+        """With the record's hash, which outlives the message."""
+        (found,) = rows(db, _RECORD_HASH, (self._key(row[2]),))
+        return MessageRow(*(*row, *found))
 
     async def records(self, entry: int) -> tuple[bytes, ...] | None:
         """The records behind a batch entry, in slot order."""

@@ -247,7 +247,7 @@ def _deliver(
         "INSERT INTO message_key (id, tenant, seq, request_mac, record_hash, status, expires_ms)"
         " VALUES (?,?,?,?,?,?,?)",
         (
-            body.message_id, command.tenant, seq, command.request_hash, record_hash, int(state),
+            tx.order.inside(body.message_id), command.tenant, seq, command.request_hash, record_hash, int(state),
             tx.now_ms + DEDUPLICATION_MS,
         ),
     )  # fmt: skip

@@ -5,6 +5,7 @@ from typing import Final
 
 import apsw
 
+from letterlock.storage.sqlite.order import KeyOrder
 from letterlock.storage.sqlite.state import WriterState
 from letterlock.wire.tlog.commitments import MIN_SALT, record_salts
 from letterlock.wire.tlog.entries import LedgerEntry, encode_entry
@@ -29,6 +30,7 @@ class Transaction:
         "entries",
         "first_entry",
         "now_ms",
+        "order",
         "purge_after_ms",
         "records",
         "seed",
@@ -36,8 +38,17 @@ class Transaction:
         "unplaced",
     )
 
-    def __init__(self, db: apsw.Connection, state: WriterState, seed: bytes, now_ms: int, purge_after_ms: int) -> None:
+    def __init__(
+        self,
+        db: apsw.Connection,
+        state: WriterState,
+        seed: bytes,
+        now_ms: int,
+        purge_after_ms: int,
+        order: KeyOrder,
+    ) -> None:
         self.db = db
+        self.order = order
         self.state = state
         self.seed = seed
         self.now_ms = now_ms
