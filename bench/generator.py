@@ -42,6 +42,12 @@ class Tally:
     end_to_end_ms: list[float] = field(default_factory=list)
     sent_at: dict[bytes, float] = field(default_factory=dict)
 
+    def restart(self) -> None:
+        """Forgets what was seen; everything has arrived."""
+        self.accepted = self.delivered = 0
+        self.accept_ms.clear()
+        self.end_to_end_ms.clear()
+
 
 class Recipient:
     """A device that receives over its stream and acknowledges every frame."""

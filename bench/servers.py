@@ -107,7 +107,7 @@ def _run_gateway(folder: str) -> None:
     run(from_tree({"server": {"port": 0}, "store": {"folder": folder}, "log": {"level": "error"}}), announce=True)
 
 
-def _run_store(folder: str, seconds: str, batch: str) -> None:
+def _run_store(folder: str, seconds: str, batch: str, warm_up: str) -> None:
     """The store alone: sealing, the same rows, the same ledger, every message acknowledged and deleted."""
     from bench.generator import reference
     from bench.provision import private_message, provision
@@ -136,13 +136,19 @@ def _run_store(folder: str, seconds: str, batch: str) -> None:
     tenant = TenantId(bytes(16))
     bodies = [private_message(pair.group_id) for pair in world.pairs]
     count, width = 0, int(batch)
-    stop_at = time.perf_counter() + float(seconds)
     relied = Relied(0)
     heads: dict[int, int] = {}
     durations = []
+    skipped = 0
     before = resource.getrusage(resource.RUSAGE_SELF)
     began = time.perf_counter()
-    while time.perf_counter() < stop_at:
+    start_at = began + float(warm_up)
+    stop_at = start_at + float(seconds)
+    while (present := time.perf_counter()) < stop_at:
+        if not skipped and present >= start_at:
+            skipped, began = count, present
+            durations.clear()
+            before = resource.getrusage(resource.RUSAGE_SELF)
         first, count = count, count + width
         now = clock.now_ms()
         key = keys.storage.current(now)
@@ -167,6 +173,7 @@ def _run_store(folder: str, seconds: str, batch: str) -> None:
     took = time.perf_counter() - began
     after = resource.getrusage(resource.RUSAGE_SELF)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    count -= skipped
     durations.sort()
     print(
         json.dumps(

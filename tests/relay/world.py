@@ -102,6 +102,7 @@ class World:
         self.clock = clock
         core = StoreCore(folder, handlers() | relay_handlers(), clock, order=MessageIds(b"p" * 32))
         self.core = core
+        self.ids = MessageIds(b"p" * 32)
         self.committer = GroupCommitter(core, asyncio.get_running_loop())
         self.readers = Readers(folder)
         self.reads = RelayReads(self.readers)

@@ -22,6 +22,7 @@ _WITHIN: Final = (1 << _PERIOD_BITS) - 1
 _SPREAD: Final = 0x9E37
 """Odd, so no two periods in a row of 65,536 begin alike; near the golden ratio, so neighbours lie far apart."""
 _PLACE_BYTES: Final = 5
+_REST_BYTES: Final = ID_BYTES - _PLACE_BYTES
 _PERSON: Final = b"message-id"
 _PERSON_BLOCK: Final = b"message-id-block"
 
@@ -33,10 +34,12 @@ class MessageIds:
         key: 32 bytes from the key store; it has to live as long as the ids.
     """
 
-    __slots__ = ("_key", "inside", "outside")
+    __slots__ = ("_key", "_place", "_told", "inside", "outside")
 
     def __init__(self, key: bytes) -> None:
         self._key: Final = key
+        self._told = bytes(REFERENCE_TIME)
+        self._place = bytes(_PLACE_BYTES)
         # One block is the whole message, and no two keys are equal: here ECB is a permutation, and shows nothing.
         block = Cipher(AES(blake2b(key=key, digest_size=32, person=_PERSON_BLOCK).digest()), ECB())  # noqa: S305
         self.outside: Final = block.encryptor().update
@@ -54,7 +57,11 @@ class MessageIds:
             author: who sends, of fixed length.
             reference: the device's own 16 bytes, of which the first six may tell the time.
         """
-        time_ms = int.from_bytes(reference[:REFERENCE_TIME], "big")
-        place = (time_ms >> _PERIOD_BITS) * _SPREAD << 24 & 0xFFFF_000000 | time_ms & _WITHIN
-        rest = blake2b(author + reference, key=self._key, digest_size=ID_BYTES - _PLACE_BYTES, person=_PERSON).digest()
-        return place.to_bytes(_PLACE_BYTES, "big") + rest
+        told = reference[:REFERENCE_TIME]
+        if told != self._told:
+            # Many come in one millisecond, or in one frame.
+            time_ms = int.from_bytes(told, "big")
+            place = (time_ms >> _PERIOD_BITS) * _SPREAD << 24 & 0xFFFF_000000 | time_ms & _WITHIN
+            self._told, self._place = told, place.to_bytes(_PLACE_BYTES, "big")
+        rest = blake2b(author + reference, key=self._key, digest_size=_REST_BYTES, person=_PERSON)
+        return self._place + rest.digest()

@@ -21,9 +21,10 @@ class Mail:
         head: the newest committed sequence known here.
         wake: set when there is something to send.
         low: the device is to be told that few key packages of it are left.
+        patient: how many items may wait before ``wake`` is set for them; something else will set it soon.
     """
 
-    __slots__ = ("_bytes", "_queue", "_tail", "head", "low", "mailbox", "replaced", "sent", "wake")
+    __slots__ = ("_bytes", "_queue", "_tail", "head", "low", "mailbox", "patient", "replaced", "sent", "wake")
 
     def __init__(self, mailbox: int, applied: int, head: int) -> None:
         self.mailbox = mailbox
@@ -32,6 +33,7 @@ class Mail:
         self.wake = asyncio.Event()
         self.replaced = False
         self.low = False
+        self.patient = 0
         self._queue: deque[tuple[int, bytes, bytes]] = deque()
         self._tail = applied
         self._bytes = 0
@@ -51,7 +53,8 @@ class Mail:
             self._queue.append((sequence, item_head, body))
             self._tail = sequence
             self._bytes += len(body)
-        self.wake.set()
+        if self.head - self.sent >= self.patient:
+            self.wake.set()
 
     def take(self, up_to: int, max_items: int, max_bytes: int) -> tuple[int, list[bytes], int]:
         """The next run of the live queue: its first sequence, alternating heads and bodies, and how many items."""

@@ -80,6 +80,7 @@ class _FastProtocol(HttpToolsProtocol):
 
     lane: Lane
     _fast: _Exchange | None = None
+    _length = b""
     _answered_at = 0.0
 
     # uvicorn starts a timer at each answer and stops it at each request. Here one timer a connection looks whether it
@@ -112,6 +113,7 @@ class _FastProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         # The scope is made later, for requests that need one.
         self._fast = None
+        self._length = b""
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
@@ -120,8 +122,10 @@ class _FastProtocol(HttpToolsProtocol):
         name = name.lower()
         if name == b"expect":
             super().on_header(name, value)
-        else:
-            self.headers.append((name, value))
+            return
+        self.headers.append((name, value))
+        if name == b"content-length" and not self._length:
+            self._length = value
 
     def on_headers_complete(self) -> None:
         if self._is_fast():
@@ -135,15 +139,15 @@ class _FastProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def _is_fast(self) -> bool:
-        if not self.lane.wants(self.parser.get_method(), self.url):
+        parser, length = self.parser, self._length
+        if not self.lane.wants(parser.get_method(), self.url):
             return False
         before: object = self.cycle
         if before is not None and not self.cycle.response_complete:
             return False
-        if self.expect_100_continue or self.flow.write_paused or self.parser.get_http_version() != "1.1":
+        if self.expect_100_continue or self.flow.write_paused or parser.get_http_version() != "1.1":
             return False
-        length = next((value for name, value in self.headers if name == b"content-length"), b"")
-        return 0 < len(length) <= 6 and int(length) <= MAX_FAST_BODY and not self.parser.should_upgrade()
+        return 0 < len(length) <= 6 and int(length) <= MAX_FAST_BODY and not parser.should_upgrade()
 
     def on_body(self, body: bytes) -> None:
         if self._fast is None:

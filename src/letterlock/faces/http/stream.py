@@ -336,10 +336,12 @@ class _Connection:
                     continue
                 if self._paced is None:
                     self._paced = loop.call_later(wait, self._look_again)
+                    mail.patient = TOGETHER
             await mail.wake.wait()
 
     def _look_again(self) -> None:
         self._paced = None
+        self._mail.patient = 0
         self._mail.wake.set()
 
     async def _deliver(self, loop: asyncio.AbstractEventLoop) -> None:
