@@ -352,6 +352,31 @@ def test_every_spoilt_byte_of_an_envelope_is_refused() -> None:
         envelopes.parse(data + b"\0")
 
 
+@given(st.integers(0, envelopes.MAX_CONTENT), st.integers(1, envelopes.MAX_GROUP_ID))
+def test_every_envelope_has_one_of_eight_sizes(size: int, name: int) -> None:
+    plain = dataclasses.replace(PLAIN, body=bytes([7]) * size, group_id=bytes([1]) * name)
+    data = sealed(plain)
+    assert len(data) in envelopes.SIZES
+    assert len(envelopes.SIZES) == 8
+    smaller = [one for one in envelopes.SIZES if one < len(data)]
+    assert not smaller or len(data.rstrip(b"\0")) > smaller[-1] - 66, "the next smaller one had no room"
+    assert envelopes.parse(data).content == plain
+
+
+def test_padding_is_zeros_up_to_the_first_size_with_room_and_nothing_else() -> None:
+    data = sealed()
+    bare = len(envelopes.encode(envelopes.parse(data)))
+    assert bare < len(data) == envelopes.SIZES[0]
+    for at in (bare, (bare + len(data)) // 2, len(data) - 1):
+        with pytest.raises(EnvelopeError) as caught:
+            envelopes.parse(data[:at] + b"\1" + data[at + 1 :])
+        assert caught.value.reason is EnvelopeReason.BAD_PADDING
+    for other in (bare, bare + 1, envelopes.SIZES[0] - 1, envelopes.SIZES[0] + 1, envelopes.SIZES[1]):
+        with pytest.raises(EnvelopeError) as caught:
+            envelopes.parse(data[:bare].ljust(other, b"\0"))
+        assert caught.value.reason is EnvelopeReason.BAD_PADDING, "a larger size than needed would be a channel"
+
+
 @given(st.binary(max_size=400))
 def test_any_bytes_give_an_envelope_or_a_typed_error(data: bytes) -> None:
     for candidate in (data, sealed()[:60] + data):

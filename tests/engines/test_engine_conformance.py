@@ -1,5 +1,7 @@
 """What every engine adapter has to do before a device may run on it."""
 
+import os
+
 import pytest
 from tests.engines.adapters import EVERY_ADAPTER, GROUP, Make, Seat, committed, plaintext, refused, welcome
 
@@ -11,8 +13,10 @@ from letterlock.client.engine import (
     EpochAdvanced,
     MlsEngine,
 )
+from letterlock.client.envelope import SIZES
 from letterlock.client.errors import EngineError, EngineReason
 from letterlock.wire.mls import check_key_package, parse, parse_key_package, parse_public_commit
+from letterlock.wire.mls.framing import MAX_MESSAGE
 
 pytestmark = EVERY_ADAPTER
 CANARY = b"CANARY-7f3a-the-words-of-a-message"
@@ -42,6 +46,22 @@ def test_key_packages_are_signed_and_carry_the_leaf_key(make: Make) -> None:
     assert len({info.ref for info in infos}) == 3
     for count in (0, MAX_KEY_PACKAGES + 1):
         assert refused(lambda count=count: engine.key_packages(count)) is EngineReason.TOO_MANY  # type: ignore[misc]
+
+
+def test_equal_lengths_stay_equal_on_the_wire_and_the_largest_fits(pair: tuple[Seat, Seat]) -> None:
+    alice, bob = pair
+    seen = set()
+    for size in SIZES:
+        found = set()
+        for who, other in ((alice, bob), (bob, alice)) * (300 if size == SIZES[0] else 2):
+            message = who.port.encrypt(GROUP, os.urandom(size))
+            found.add(len(message))
+            if size == SIZES[-1]:
+                assert len(plaintext(other, message)) == size
+        assert len(found) == 1, "neither sender nor generation shows in the length"
+        seen |= found
+    assert len(seen) == len(SIZES)
+    assert max(seen) <= MAX_MESSAGE
 
 
 def test_messages_both_ways(pair: tuple[Seat, Seat]) -> None:

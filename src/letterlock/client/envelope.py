@@ -3,7 +3,9 @@
 All numbers big-endian::
 
     u8 version = 1 | u8 kind | 16 account | 16 device | u64 list version | 32 list hash | u8 length, group id
-    | u64 epoch | 16 message id | u64 number | u64 settled | u32 length, body | 66 signature
+    | u64 epoch | 16 message id | u64 number | u64 settled | u32 length, body | 66 signature | zeros
+
+The zeros fill it up to the first of :data:`SIZES` with room: all that the relay learns of a text's length is which.
 
 The signature is by the device's envelope key: purpose ``envelope``, audience ``mls-group``; context over group id,
 epoch, account, device, list version and hash; body ``kind || message id || number || settled || SHA-256(body)``. The
@@ -36,6 +38,8 @@ AUDIENCE: Final = "mls-group"
 MAX_CONTENT: Final = 48 * 1024
 """Bytes of content: with envelope, padding and MLS framing it stays under the relay's 64 KiB for one message."""
 MAX_GROUP_ID: Final = 255
+SIZES: Final = (512, 1_024, 2_048, 4_096, 8_192, 16_384, 32_768, 50_176)
+"""Bytes of an envelope with its padding: each step doubles what fits; the last one holds :data:`MAX_CONTENT`."""
 _SIGNATURE: Final = 66
 
 
@@ -87,7 +91,7 @@ def digest(body: bytes) -> bytes:
 
 
 def seal(envelope: Envelope, tenant: TenantId, environment: str, signer: Signer) -> bytes:
-    """Signs and encodes.
+    """Signs, encodes and pads: its length is one of :data:`SIZES`.
 
     Raises:
         EnvelopeError: TOO_LARGE, MALFORMED.
@@ -98,6 +102,13 @@ def seal(envelope: Envelope, tenant: TenantId, environment: str, signer: Signer)
     if not 1 <= len(envelope.group_id) <= MAX_GROUP_ID or len(envelope.list_hash) != HASH_BYTES:
         raise EnvelopeError(EnvelopeReason.MALFORMED)
     signature = sign(signer, Purpose.ENVELOPE, _scope(envelope, tenant, environment), _signed_body(envelope))
+    data = encode(SignedEnvelope(envelope, signature))
+    return data.ljust(_padded(len(data)), b"\0")
+
+
+def encode(signed: SignedEnvelope) -> bytes:
+    """The envelope without its padding."""
+    envelope = signed.content
     return b"".join(
         (
             bytes((VERSION, envelope.kind)),
@@ -113,22 +124,26 @@ def seal(envelope: Envelope, tenant: TenantId, environment: str, signer: Signer)
             envelope.settled.to_bytes(8),
             len(envelope.body).to_bytes(4),
             envelope.body,
-            signature.encode(),
+            signed.signature.encode(),
         )
     )
 
 
+def _padded(length: int) -> int:
+    return next(size for size in SIZES if size >= length)
+
+
 def parse(data: bytes) -> SignedEnvelope:
-    """Reads an envelope to its last byte, without believing it.
+    """Reads an envelope with its padding to the last byte, without believing it.
 
     Raises:
-        EnvelopeError: MALFORMED, UNKNOWN_VERSION, TOO_LARGE.
+        EnvelopeError: MALFORMED, UNKNOWN_VERSION, TOO_LARGE, BAD_PADDING, BAD_SIGNATURE.
     """
     if not data:
         raise EnvelopeError(EnvelopeReason.MALFORMED)
     if data[0] != VERSION:
         raise EnvelopeError(EnvelopeReason.UNKNOWN_VERSION, version=data[0])
-    if len(data) > MAX_CONTENT + 512:
+    if len(data) > SIZES[-1]:
         raise EnvelopeError(EnvelopeReason.TOO_LARGE, length=len(data))
     at = 1
 
@@ -154,8 +169,10 @@ def parse(data: bytes) -> SignedEnvelope:
         signature = Signature.parse(take(_SIGNATURE))
     except SignatureError:
         raise EnvelopeError(EnvelopeReason.BAD_SIGNATURE) from None
-    if at != len(data) or not group_id or len(body) > MAX_CONTENT or settled >= max(number, 1):
+    if not group_id or len(body) > MAX_CONTENT or settled >= max(number, 1):
         raise EnvelopeError(EnvelopeReason.MALFORMED, offset=at)
+    if len(data) != _padded(at) or data.count(0, at) != len(data) - at:
+        raise EnvelopeError(EnvelopeReason.BAD_PADDING, offset=at)
     return SignedEnvelope(
         Envelope(kind, account, device, version, list_hash, group_id, epoch, message, number, settled, body), signature
     )

@@ -70,6 +70,7 @@ class EnvelopeReason(Reason):
     SENDER_NOT_LISTED = "sender_not_on_the_signed_list"
     SENDER_MISMATCH = "sender_is_not_the_leaf_that_sent"
     BAD_SIGNATURE = "envelope_signature_refused"
+    BAD_PADDING = "envelope_padding_refused"
     REPLAYED = "message_id_seen_before"
 
 

@@ -42,6 +42,7 @@ FINDINGS: Final = {
     "messages_missing": "Something that a sender sent did not come: it was lost or withheld.",
     "message_id_seen_before": "A message came a second time; it is not shown again.",
     "refused_by_the_engine": "A message could not be opened: changed on the way, repeated, or not for this device.",
+    "envelope_padding_refused": "A message is not padded as it must be; it is not shown.",
     "envelope_signature_refused": "A message does not prove who wrote it; it is not shown.",
     "sender_is_not_the_leaf_that_sent": "A message claims another sender than the one who sent it; it is not shown.",
     "sender_not_on_the_signed_list": "A message of a device that its account did not sign for; it is not shown.",
