@@ -33,8 +33,9 @@ test-long: env-dev ## what takes longer: kill cycles, a million inputs a parser,
 mutate: env-dev ## changes the code that decides, line by line, and fails if no test notices it in a guard
 	@$(PY) scripts/mutate.py
 
-bench: env-dev ## accepted-delivered-acknowledged messages, latency and server CPU a message
+bench: env-dev ## messages, latency and server CPU a message; then the memory of idle devices (9 minutes)
 	@$(PY) -m bench
+	@$(PY) -m bench.idle
 
 fmt: env-dev
 	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .

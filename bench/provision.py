@@ -56,8 +56,8 @@ def private_message(group_id: bytes, epoch: int = 1, size: int = BODY) -> bytes:
     )
 
 
-def provision(folder: Path) -> World:
-    """Fills an empty store."""
+def provision(folder: Path, *, senders: int = SENDERS, recipients: int = RECIPIENTS, pairs: int = SENDERS) -> World:
+    """Fills an empty store: groups of one sender and one recipient, who take turns."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     db = open_writer(folder)
     now = time.time_ns() // 1_000_000
@@ -68,7 +68,7 @@ def provision(folder: Path) -> World:
             "INSERT INTO tenant (no, id, name, profile, created_ms) VALUES (1,?,?,?,?)",
             (os.urandom(16), "bench", "standard", now),
         )
-        for mailbox in range(1, SENDERS + RECIPIENTS + 1):
+        for mailbox in range(1, senders + recipients + 1):
             token = os.urandom(32).hex()
             db.execute(
                 "INSERT INTO device (mailbox, tenant, id, account, session_key, leaf_key, kind, created_ms)"
@@ -80,10 +80,11 @@ def provision(folder: Path) -> World:
                 (sha256(token.encode()).digest(), mailbox, year),
             )
             parties.append(Party(mailbox, token))
-        senders, recipients = parties[:SENDERS], parties[SENDERS:]
-        pairs = []
-        for at, sender in enumerate(senders):
-            pair = Pair(at + 1, os.urandom(16), os.urandom(16), sender, recipients[at % RECIPIENTS])
+        writing, reading = parties[:senders], parties[senders:]
+        made = []
+        for at in range(pairs):
+            sender = writing[at % senders]
+            pair = Pair(at + 1, os.urandom(16), os.urandom(16), sender, reading[at % recipients])
             db.execute(
                 "INSERT INTO mls_group (no, tenant, ref, group_id, epoch, first_epoch, creator, log_seq, log_head,"
                 " created_ms) VALUES (?,1,?,?,1,1,?,0,?,?)",
@@ -91,6 +92,6 @@ def provision(folder: Path) -> World:
             )
             db.execute("INSERT INTO group_member VALUES (?,?)", (pair.number, sender.mailbox))
             db.execute("INSERT INTO group_member VALUES (?,?)", (pair.number, pair.recipient.mailbox))
-            pairs.append(pair)
+            made.append(pair)
     db.close()
-    return World(senders, recipients, pairs)
+    return World(writing, reading, made)

@@ -76,7 +76,7 @@ class Queue(RuleBasedStateMachine):
         assert self.mail.sent == self.sent[-1]
         assert self.mail.head <= self.committed
         assert self.mail.head >= min(self.announced, self.committed)
-        assert self.mail._bytes == sum(len(body) for _, _, body in self.mail._queue)
+        assert self.mail._bytes == sum(len(body) for _, _, body in self.mail._queue or ())
         assert self.mail._bytes <= SMALL
 
     def teardown(self) -> None:

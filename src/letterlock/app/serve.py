@@ -18,6 +18,7 @@ from letterlock.app.gateway import Gateway, open_gateway
 from letterlock.app.logging import configure
 from letterlock.app.settings import Settings
 from letterlock.faces.http.fast_lane import fast_protocol
+from letterlock.faces.http.lean_socket import LeanSocket
 from letterlock.wire.stream import MAX_FRAME
 
 DRAIN_S: Final = 10
@@ -54,7 +55,7 @@ async def serve(settings: Settings, *, announce: bool = False) -> None:
             gateway.face,
             loop="none",
             http=fast_protocol(gateway.lane),
-            ws="websockets-sansio",
+            ws=LeanSocket,
             ws_max_size=MAX_FRAME,
             ws_per_message_deflate=False,
             ws_ping_interval=20.0,

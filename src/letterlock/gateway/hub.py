@@ -12,6 +12,41 @@ MAX_LIVE_BYTES: Final = 4 << 20
 """Of ciphertext waiting for one device; beyond it the device is fed from the store, a page at a time."""
 
 
+class Bell:
+    """As :class:`asyncio.Event`, for one who waits, and a tenth of its size."""
+
+    __slots__ = ("_rung", "_waiter")
+
+    def __init__(self) -> None:
+        self._rung = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def is_set(self) -> bool:
+        """Whether it was rung since it was cleared."""
+        return self._rung
+
+    def set(self) -> None:
+        """Rings: whoever waits, or waits next, goes on."""
+        if not self._rung:
+            self._rung = True
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_result(None)
+
+    def clear(self) -> None:
+        """The next wait waits."""
+        self._rung = False
+
+    async def wait(self) -> None:
+        """Until it is rung."""
+        if self._rung:
+            return
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+
 class Mail:
     """One device's live queue.
 
@@ -30,11 +65,12 @@ class Mail:
         self.mailbox = mailbox
         self.sent = applied
         self.head = max(head, applied)
-        self.wake = asyncio.Event()
+        self.wake = Bell()
         self.replaced = False
         self.low = False
         self.patient = 0
-        self._queue: deque[tuple[int, bytes, bytes]] = deque()
+        self._queue: deque[tuple[int, bytes, bytes]] | None = None
+        """None while nothing is here: an empty one is as large as everything else of an idle device."""
         self._tail = applied
         self._bytes = 0
 
@@ -50,6 +86,8 @@ class Mail:
         caught_up = self.sent >= self.head or bool(self._queue)
         self.head = max(self.head, sequence)
         if caught_up and sequence == self._tail + 1 and self._bytes + len(body) <= MAX_LIVE_BYTES:
+            if self._queue is None:
+                self._queue = deque()
             self._queue.append((sequence, item_head, body))
             self._tail = sequence
             self._bytes += len(body)
@@ -72,6 +110,8 @@ class Mail:
             parts.append(item_head)
             parts.append(body)
             count += 1
+        if not queue:
+            self._queue = None
         self.sent += count
         return first, parts, count
 
@@ -84,6 +124,7 @@ class Mail:
             _, _, body = self._queue.popleft()
             self._bytes -= len(body)
         if not self._queue:
+            self._queue = None
             self._tail = last
 
 
@@ -103,7 +144,7 @@ class Doorbell:
     def __init__(self, mailbox: int, head: int) -> None:
         self.mailbox = mailbox
         self.head = head
-        self.wake = asyncio.Event()
+        self.wake = Bell()
         self.replaced = False
         self.low = False
 

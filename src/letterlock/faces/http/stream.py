@@ -204,18 +204,33 @@ class _Connection:
                 self._paced.cancel()
 
     async def _both(self) -> int:
-        """Receives and sends until one of the two ends: a connection that only does half of it helps nobody."""
+        """Receives here and sends in a task, until one of the two ends: who only does half of it helps nobody.
+
+        Thousands of devices are idle, so a connection has two tasks and not three.
+        """
+        receiver = asyncio.current_task()
+        assert receiver is not None
         sender = asyncio.create_task(self._send_all())
-        receiver = asyncio.create_task(self._receive_all())
-        both = (sender, receiver)
+        receiving = True
+
+        def ended(_: asyncio.Task[int]) -> None:
+            if receiving:
+                receiver.cancel()
+
+        sender.add_done_callback(ended)
         try:
-            done, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            code = await self._receive_all()
+        except asyncio.CancelledError:
+            # By the sender's end alone, or by somebody else too.
+            if not sender.done() or sender.cancelled() or receiver.uncancel():
+                raise
+            code = sender.result()
         finally:
-            for task in both:
-                task.cancel()
+            receiving = False
+            sender.cancel()
             # What is being committed stays committed; only its answer has nobody to go to.
-            await asyncio.gather(*both, return_exceptions=True)
-        return (receiver if receiver in done else sender).result()
+            await asyncio.gather(sender, return_exceptions=True)
+        return code
 
     async def _next(self) -> frames.ClientFrame | None:
         message = await self._receive()
