@@ -21,6 +21,7 @@ DEFAULTS: dict[str, Any] = {
     "store.metadata_after_delivery_minutes": 10,
     "keystore.driver": "file",
     "keystore.passphrase": "",
+    "keystore.root_file": "",
     "policy.profile": "standard",
     "policy.file": "",
     "ledger.origin": "letterlock.local/ledger",
@@ -87,6 +88,16 @@ REFUSED_BESIDE_ACCEPTED = [
         {"keystore": {"passphrase": "hunter2"}},
         {"keystore": {"passphrase": "file:/run/secret"}},
         SettingsReason.SECRET_INLINE,
+    ),
+    (
+        {"keystore": {"passphrase": "env:PASSPHRASE", "root_file": "/media/keys/root.key"}},
+        {"keystore": {"root_file": "/media/keys/root.key"}},
+        SettingsReason.INVALID,
+    ),
+    (
+        {"store": {"folder": "data"}, "keystore": {"root_file": "data/../data/keys/root.key"}},
+        {"store": {"folder": "data"}, "keystore": {"root_file": "data-keys/root.key"}},
+        SettingsReason.INVALID,
     ),
     ({"environment": "prod"}, {"environment": "dev"}, SettingsReason.FILE_KEYSTORE_REFUSED),
     (

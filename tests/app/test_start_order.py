@@ -9,6 +9,7 @@ import pytest
 
 from letterlock.app.gateway import open_gateway
 from letterlock.app.settings import Settings, from_tree
+from letterlock.custody.slots import SlotFileError, SlotFileReason
 from letterlock.ledger.errors import SigningError, SigningReason
 from letterlock.storage.sqlite.connection import DATABASE, open_reader
 from letterlock.storage.sqlite.ledger_rows import LedgerRows
@@ -76,3 +77,22 @@ async def test_messages_go_on_while_a_tenant_with_another_profile_is_added(tmp_p
         answers = await asyncio.gather(*[send() for _ in range(20)], gateway.tenants.add("clinic", "consumer"))
         assert set(answers[:-1]) == {202}, "decisions under the older version are made again"
     await gateway.close()
+
+
+async def test_a_root_key_of_another_place_is_made_once_and_then_demanded(tmp_path: Path) -> None:
+    folder, keys = tmp_path / "store", tmp_path / "keys"
+    keys.mkdir(mode=0o700)
+    apart = from_tree({"store": {"folder": str(folder)}, "keystore": {"root_file": str(keys / "root.key")}})
+    await (await open_gateway(apart)).close()
+    await (await open_gateway(apart)).close()
+    assert sorted(file.name for file in keys.iterdir()) == ["api-key", "root.key"]
+    assert not {"api-key", "root.key"} & {file.name for file in folder.iterdir()}
+    (keys / "root.key").rename(tmp_path / "elsewhere")
+    for lost in (apart, settings(folder)):
+        with pytest.raises(SlotFileError) as refused:
+            await open_gateway(lost)
+        assert refused.value.reason is SlotFileReason.MISSING
+    # No new one was made: it would open nothing, and hide that the right one is missing.
+    assert not list(tmp_path.rglob("root.key"))
+    (tmp_path / "elsewhere").rename(keys / "root.key")
+    await (await open_gateway(apart)).close()

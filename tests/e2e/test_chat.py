@@ -264,7 +264,7 @@ async def gateway_on(work: Path, port: int) -> GatewayProcess:
     )  # fmt: skip
     assert process.stdout is not None
     line = await asyncio.wait_for(process.stdout.readline(), 30)
-    return GatewayProcess(process, json.loads(line)["url"], folder, work / "gateway.log")
+    return GatewayProcess(process, json.loads(line)["url"], folder, work / "gateway.log", folder)
 
 
 async def test_two_who_start_at_once_end_up_in_one_conversation(chatter: Maker) -> None:

@@ -13,7 +13,7 @@ import structlog
 from letterlock import __version__
 from letterlock.app.clock import SystemClock
 from letterlock.app.intents import resume_intents
-from letterlock.app.keys import Keys, LedgerSigner, open_keys
+from letterlock.app.keys import Keys, LedgerSigner, open_keys, secrets_folder
 from letterlock.app.open_parts import open_messages
 from letterlock.app.push_parts import open_push
 from letterlock.app.relay_parts import open_relay
@@ -280,7 +280,7 @@ async def _first_tenant(tenants: Tenants, settings: Settings, folder: Path) -> N
         return
     tenant = await tenants.add(DEFAULT_TENANT, settings.policy.profile)
     _, secret = await tenants.add_key(tenant.no)
-    path = folder / API_KEY_FILE
+    path = secrets_folder(settings, folder) / API_KEY_FILE
     path.touch(mode=0o600)
     path.write_text(secret + "\n")
-    _log.info("tenant_created", hint="the API key of the first tenant is in the file api-key of the store's folder")
+    _log.info("tenant_created", hint="the API key of the first tenant is in the file api-key beside root.key")

@@ -55,14 +55,25 @@ def open_keys(settings: Settings, folder: Path) -> Keys:
     return Keys(keystore, storage, Vault(vault_file, keystore), vault_file)
 
 
+def root_file(settings: Settings, folder: Path) -> Path:
+    """Where the key is that opens the key store, if no passphrase does."""
+    return Path(settings.keystore.root_file) if settings.keystore.root_file else folder / ROOT_KEY
+
+
+def secrets_folder(settings: Settings, folder: Path) -> Path:
+    """Where a new secret goes that somebody has to fetch: beside the root key, which a copy of the store may lack."""
+    return root_file(settings, folder).parent
+
+
 def _keystore(settings: Settings, folder: Path) -> FileKeyStore:
     unlock: Passphrase | RootKeyFile
-    root = folder / ROOT_KEY
+    path = folder / KEYSTORE
     if settings.keystore.passphrase:
         unlock = Passphrase(secret(settings.keystore.passphrase))
     else:
-        unlock = RootKeyFile(root) if root.exists() else RootKeyFile.create(root)
-    path = folder / KEYSTORE
+        root = root_file(settings, folder)
+        # A new one never opens an old store: where there is one, a root key that is not found is an error.
+        unlock = RootKeyFile(root) if path.exists() or root.exists() else RootKeyFile.create(root)
     return (FileKeyStore.open if path.exists() else FileKeyStore.create)(path, unlock)
 
 

@@ -78,7 +78,9 @@ class KeyStoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
     driver: Literal["file"] = "file"
     passphrase: str = ""
-    """A reference; empty: a root key file beside the store."""
+    """A reference; empty: a root key file."""
+    root_file: str = ""
+    """The root key file, on another disk than the store; empty: beside the store."""
 
 
 class PolicySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -210,6 +212,7 @@ def checked(settings: Settings) -> Settings:
         if value and not value.startswith(("env:", "file:")):
             raise SettingsError(SettingsReason.SECRET_INLINE, f"{section}.{key}: write env:NAME or file:/path")
     _check_push(settings)
+    _check_root_file(settings)
     server = settings.server
     if not is_loopback(server.host) and not (server.tls_certificate and server.tls_key):
         raise SettingsError(SettingsReason.TLS_REQUIRED, "server.host: set server.tls_certificate and server.tls_key")
@@ -223,6 +226,17 @@ def checked(settings: Settings) -> Settings:
     if not settings.sms.tls and not all(is_loopback(host.rpartition(":")[0]) for host in settings.sms.hosts):
         raise SettingsError(SettingsReason.TLS_REQUIRED, "sms.tls: plain SMPP only towards loopback")
     return settings
+
+
+def _check_root_file(settings: Settings) -> None:
+    place = settings.keystore.root_file
+    if not place:
+        return
+    if settings.keystore.passphrase:
+        raise SettingsError(SettingsReason.INVALID, "keystore.root_file: with keystore.passphrase there is no root key")
+    if Path(place).resolve().is_relative_to(Path(settings.store.folder).resolve()):
+        hint = "keystore.root_file: outside store.folder, or whoever copies that folder has it"
+        raise SettingsError(SettingsReason.INVALID, hint)
 
 
 def _check_push(settings: Settings) -> None:

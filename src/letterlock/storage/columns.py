@@ -201,11 +201,11 @@ FILES: Final = (
     StoredFile("letterlock.db", "the main database", True),
     StoredFile("vault.db", "the vault: identifiers, sealed, to pseudonyms", False),
     StoredFile("keys.store", "the file key store: keys, sealed under root.key or the passphrase", False),
-    StoredFile("root.key", "32 random bytes that open keys.store; absent where a passphrase does", False),
+    StoredFile("root.key", "32 random bytes that open keys.store; elsewhere, or absent, if settings say so", False),
     StoredFile("storage.keys", "keys of storage generations, wrapped by the key store, destroyed in place", False),
     StoredFile("ledger.vkey", "the log's public key", True),
     StoredFile("ledger-head.note", "the last signed head, unless settings name another place", True),
-    StoredFile("api-key", "the first tenant's API key, once; move it to where your secrets are", False),
+    StoredFile("api-key", "the first tenant's API key, once, beside root.key; move it to your secrets", False),
     StoredFile("store.lock", "held by the one process that writes; empty", False),
 )
 

@@ -35,8 +35,12 @@ GUIDE: Final[dict[str, Setting]] = {
     ),
     "keystore.driver": Setting("who holds the keys", "the one driver there is; refused outside environment dev"),
     "keystore.passphrase": Setting(
-        "reference (env:NAME or file:/path) to the key store's passphrase; empty: root.key in the folder",
+        "reference (env:NAME or file:/path) to the key store's passphrase; empty: a root key file",
         "a secret in a settings file is refused; with a passphrase a stolen disk opens nothing",
+    ),
+    "keystore.root_file": Setting(
+        "file of the root key, made at the first start; empty: root.key in the folder",
+        "beside the store for a first try; on another disk, a stolen copy of the store opens nothing",
     ),
     "policy.profile": Setting("shipped policy: standard or consumer", "every fall to a weaker path asks first"),
     "policy.file": Setting("policy file instead of a profile", "a file runs only when every guard is proven for it"),

@@ -26,6 +26,7 @@ WHAT_TO_DO: Final[dict[str, str]] = {
     "readable_by_group_or_others": "run chmod 600 on the key files in the store's folder",
     "owned_by_another_user": "run the gateway as the user to whom the store's folder belongs",
     "wrong_passphrase_or_root_key": "give the passphrase or root key with which this store was made",
+    "slot_file_missing": "restore the root key, or name its file with keystore.root_file; no new one opens this store",
     "root_key_file_unusable": "restore root.key from where you keep it; without it nothing sealed can be opened",
     "store_behind_signed_head": "older than what was signed: restore the newest copy; never sign with this one",
     "store_contradicts_signed_head": "this store is not the log that was signed: keep it as evidence, restore a backup",

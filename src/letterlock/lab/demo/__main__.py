@@ -73,7 +73,7 @@ async def run(once: bool, console: Console, *, as_json: bool = False) -> int:
 
 async def _keep_serving(console: Console, gateway: GatewayProcess) -> None:
     console.print(f"\nThe gateway keeps serving at {gateway.url} until Ctrl-C.")
-    console.print(f"  API key of the first tenant: {gateway.folder / 'api-key'}")
+    console.print(f"  API key of the first tenant: {gateway.secrets / 'api-key'}")
     console.print(f"  curl -s {gateway.url}/v1/health")
     await gateway.process.wait()
 

@@ -53,11 +53,13 @@ class GatewayProcess:
     url: str
     folder: Path
     log: Path
+    secrets: Path
+    """The folder of the root key and of the first tenant's API key: the store's, unless another was wished for."""
 
     @property
     def api_key(self) -> str:
         """The API key of the first tenant."""
-        return (self.folder / "api-key").read_text().strip()
+        return (self.secrets / "api-key").read_text().strip()
 
     async def stop(self) -> None:
         """Ends it in order."""
@@ -71,17 +73,23 @@ class GatewayProcess:
         await self.process.wait()
 
 
-async def start_gateway(work: Path, smpp_port: int = 0, push_host: str = "") -> GatewayProcess:
+async def start_gateway(
+    work: Path, smpp_port: int = 0, push_host: str = "", secrets: Path | None = None
+) -> GatewayProcess:
     """Starts a gateway on a free loopback port, with its store below ``work``; again on the same store after an end.
 
     Args:
         work: for its settings, store and log.
         smpp_port: of a laboratory's message centre on loopback; 0: no way over SMS.
         push_host: of a laboratory's push service on loopback; empty: nobody is woken.
+        secrets: a folder for the root key, apart from the store; None: beside it.
     """
     folder, log = work / "store", work / "gateway.log"
     settings = work / "letterlock.toml"
     settings.write_text(f"[server]\nport = 0\n[store]\nfolder = {json.dumps(str(folder))}\npurge_every_s = 1\n")
+    if secrets is not None:
+        with settings.open("a") as more:
+            more.write(f"[keystore]\nroot_file = {json.dumps(str(secrets / 'root.key'))}\n")
     if smpp_port:
         with settings.open("a") as more:
             more.write(
@@ -99,7 +107,7 @@ async def start_gateway(work: Path, smpp_port: int = 0, push_host: str = "") -> 
         )  # fmt: skip
     assert process.stdout is not None
     line = await asyncio.wait_for(process.stdout.readline(), START_S)
-    return GatewayProcess(process, json.loads(line)["url"], folder, log)
+    return GatewayProcess(process, json.loads(line)["url"], folder, log, secrets or folder)
 
 
 class Watched:
