@@ -77,6 +77,7 @@ def test_which_guards_are_about_which_envelopes() -> None:
     about = {guard.id: set(guard.about) for guard in PATH_GUARDS}
     assert about.pop("contradiction_is_refused") == {Envelope.CONTRADICTION}
     assert about.pop("bad_claims_go_nowhere") == {Envelope.MALFORMED, Envelope.UNFRAMED, Envelope.FOREIGN}
+    assert about.pop("few_traces_means_sealed_alone") == {Envelope.OPEN}
     assert about.pop("sealed_never_to_a_reader") == about.pop("silence_opens_nothing") == {Envelope.SEALED}
     assert list(about) == [
         "no_silent_fall",
@@ -90,6 +91,16 @@ def test_which_guards_are_about_which_envelopes() -> None:
     ]
     assert all(envelopes == everything for envelopes in about.values())
     assert MAX_E2EE_METADATA_MINUTES == 1440
+
+
+def test_with_few_traces_every_readable_message_is_refused() -> None:
+    few = (file_with('[metadata]\ntimes = "quarter_hour"'), file_with('[metadata]\nsender = "not_stored"'))
+    cell = readable().cell
+    for action in Action:
+        decision = replace(STAYS, action=action)
+        assert path("few_traces_means_sealed_alone", cell, decision)
+        for source in few:
+            assert path("few_traces_means_sealed_alone", cell, decision, ground(source)) is (action is Action.REFUSE)
 
 
 def test_bad_claims_are_set_aside() -> None:

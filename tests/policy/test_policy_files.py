@@ -155,7 +155,7 @@ def test_the_digest_is_of_what_the_policy_says() -> None:
     digests = {digest(read_policy(profile_source(name))) for name in PROFILES}
     digests.add(digest(read_policy(source.replace("hold_minutes = 1440", "hold_minutes = 1439"))))
     digests.add(digest(read_policy(source.replace('name = "standard"', 'name = "standards"'))))
-    assert len(digests) == 4
+    assert len(digests) == 5
 
 
 @given(st.binary(max_size=300))

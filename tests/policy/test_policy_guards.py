@@ -89,6 +89,13 @@ ATTEMPTS = (
         ESCROWED,
     ),
     Attempt(
+        "few_traces_means_sealed_alone",
+        '[metadata]\nsender = "not_stored"',
+        "a readable message without any claim brought by a device session",
+        "fallback.no_route",
+        '[metadata]\nsender = "stored"',
+    ),
+    Attempt(
         "consent_is_an_answer",
         '[consent]\ntenant_api = ["tenant_asserted", "none"]',
         "brought by a tenant api; floor HOP; available: sms; consent: none",
@@ -269,7 +276,7 @@ def test_a_file_cannot_override_a_guard(attempt: Attempt) -> None:
 
 def test_every_guard_is_attempted() -> None:
     assert {attempt.guard for attempt in ATTEMPTS} | BY_HAND == {guard.id for guard in GUARDS}
-    assert len({guard.id for guard in GUARDS}) == len(GUARDS) == 21
+    assert len({guard.id for guard in GUARDS}) == len(GUARDS) == 22
 
 
 HOLDING = readable(on_downgrade=OnDowngrade.HOLD)

@@ -1,4 +1,4 @@
-"""Both shipped profiles, every cell: the invariants, stated once more and without the guards' own code."""
+"""The shipped profiles, every cell: the invariants, stated once more and without the guards' own code."""
 
 import pytest
 from tests.policy.cases import RELAY, ROWS, SMS, allow, file_with, readable, row, sealed
@@ -7,6 +7,7 @@ from letterlock.assurance.indicator import BY_PROTECTION
 from letterlock.assurance.indicator import Indicator as Shown
 from letterlock.model.capability import Channel
 from letterlock.model.protection import EvidenceGrade, Protection
+from letterlock.model.traces import USUAL, SenderKept, Times, Traces
 from letterlock.policy.decision import (
     PATH_SHOWN,
     Action,
@@ -55,8 +56,18 @@ FIRST = {
 ALLOWING = file_with(allow() + allow("chat-by-sms", "conversation", floors='["E2EE", "PROVIDER"]'), "consumer")
 
 
+ASKING = ("standard", "consumer")
+"""The profiles that have a way down at all, on somebody's word; "high-risk" has none."""
+
+
 @pytest.fixture(scope="module", params=[*PROFILES, "allowing"])
 def proven(request: pytest.FixtureRequest) -> ProvenPolicy:
+    source = ALLOWING if request.param == "allowing" else profile_source(request.param)
+    return prove(source, ROWS)
+
+
+@pytest.fixture(scope="module", params=[*ASKING, "allowing"])
+def asking(request: pytest.FixtureRequest) -> ProvenPolicy:
     source = ALLOWING if request.param == "allowing" else profile_source(request.param)
     return prove(source, ROWS)
 
@@ -102,7 +113,7 @@ def test_no_fall_without_a_word_for_it(proven: ProvenPolicy) -> None:
             assert cell.cause is Cause.NOT_REACHABLE_ATTESTED
             assert decision.channels == (SMS,)
     assert falls[Fall.NOT_A_FALL] > 0
-    assert falls[Fall.CONSENTED] > 0
+    assert (falls[Fall.CONSENTED] > 0) == (proven.policy.name != "high-risk")
     assert (falls[Fall.POLICY_ALLOWED] > 0) == (proven.policy.name == "changed")
 
 
@@ -152,20 +163,22 @@ def test_made_up_failures_open_nothing(proven: ProvenPolicy) -> None:
             assert decision.fall is Fall.NOT_A_FALL
             assert decision.action in {Action.DELIVER, Action.HOLD, Action.REFUSE}
             held += decision.action is Action.HOLD
-    assert held > 0
-    # Beside it: the same message whose failure was signed by an endpoint gets its question.
-    asked = proven.decide(readable(ways=Ways.of(SMS), cause=Cause.SECURE_FAILED))
+    assert (held > 0) == (proven.policy.name != "high-risk")
+
+
+def test_a_signed_failure_gets_its_question(asking: ProvenPolicy) -> None:
+    asked = asking.decide(readable(ways=Ways.of(SMS), cause=Cause.SECURE_FAILED))
     assert (asked.action, asked.offered) == (Action.ASK, (SMS,))
 
 
 @pytest.mark.attack("A4")
-def test_a_suppressed_capability_puts_nothing_clear_on_offer(proven: ProvenPolicy) -> None:
+def test_a_suppressed_capability_puts_nothing_clear_on_offer(asking: ProvenPolicy) -> None:
     for floor in Protection:
-        held = proven.decide(sealed(ways=Ways.of(SMS), floor=floor))
+        held = asking.decide(sealed(ways=Ways.of(SMS), floor=floor))
         assert (held.action, held.offered, held.keep) == (Action.HOLD, (), Keep.SEALED_UNTIL_DELIVERED)
         assert held.refusal is Refusal.SECURE_PATH_MISSING
     # Beside it: what the peer's own signed list says is believed, and asked about.
-    fitting = proven.decide(sealed(ways=Ways.of(SMS), cause=Cause.NOT_REACHABLE_ATTESTED))
+    fitting = asking.decide(sealed(ways=Ways.of(SMS), cause=Cause.NOT_REACHABLE_ATTESTED))
     assert (fitting.action, fitting.offered, fitting.channels) == (Action.ASK, (SMS,), ())
 
 
@@ -185,7 +198,8 @@ def test_a_claim_is_no_way_around_archive_and_moderation(proven: ProvenPolicy) -
     assert proven.decide(sealed(ways=Ways.of(SMS), floor=P.CLEAR)).channels == ()
     # Beside them: the same body without a claim, and the same claim on a sealed body.
     plain = proven.decide(readable(traffic=Traffic.NOTIFICATION, floor=P.CLEAR))
-    assert (plain.action, plain.channels) == (Action.DELIVER, (SMS,))
+    sent = (Action.DELIVER, (SMS,))
+    assert (plain.action, plain.channels) == ((Action.REFUSE, ()) if proven.policy.name == "high-risk" else sent)
     assert proven.decide(sealed()).channels == (RELAY,)
 
 
@@ -237,16 +251,32 @@ def test_the_downgrade_of_the_walkthrough() -> None:
     assert (nowhere.action, nowhere.refusal) == (Action.HOLD, Refusal.NO_ROUTE)
 
 
-def test_answered_sealed_messages_are_not_asked_about_again(proven: ProvenPolicy) -> None:
+def test_answered_sealed_messages_are_not_asked_about_again(asking: ProvenPolicy) -> None:
     facts = {"ways": Ways.of(SMS), "cause": Cause.SECURE_FAILED}
-    assert proven.decide(sealed(**facts)).action is Action.ASK
-    assert proven.decide(sealed(**facts, consent=Consent.DEVICE_SIGNED)).action is Action.HOLD
+    assert asking.decide(sealed(**facts)).action is Action.ASK
+    assert asking.decide(sealed(**facts, consent=Consent.DEVICE_SIGNED)).action is Action.HOLD
 
 
 def test_the_consumer_takes_no_word_but_the_devices() -> None:
     consumer = prove(profile_source("consumer"), ROWS)
     assert consumer.decide(readable(consent=Consent.TENANT_ASSERTED)).action is Action.ASK
     assert consumer.decide(readable(consent=Consent.DEVICE_SIGNED)).fall is Fall.CONSENTED
+
+
+def test_high_risk_takes_sealed_messages_and_nothing_else() -> None:
+    proven = prove(profile_source("high-risk"), ROWS)
+    assert proven.policy.metadata.traces == Traces(Times.QUARTER_HOUR, SenderKept.NOT_STORED)
+    assert proven.decide(sealed()).channels == (RELAY,)
+    for cell, decision in all_cells(proven):
+        if cell.envelope is Envelope.OPEN:
+            assert decision.action is Action.REFUSE, cell.words
+        assert decision.action not in {Action.ASK, Action.HOLD}
+        assert SMS not in decision.channels
+    # Beside it: the others keep exact times and the sender, and take readable messages.
+    for name in ASKING:
+        other = prove(profile_source(name), ROWS)
+        assert other.policy.metadata.traces == USUAL
+        assert other.decide(readable(floor=P.CLEAR, traffic=Traffic.NOTIFICATION)).channels == (SMS,)
 
 
 def test_a_written_rule_allows_a_fall_and_says_why() -> None:
@@ -294,7 +324,8 @@ def test_sideways_is_a_fall() -> None:
     moves = ((P.ENCLAVE, P.ESCROWED), (P.ESCROWED, P.ENCLAVE))
     for floor, ceiling in moves:
         rows = (row(RELAY, ceiling), row(SMS, P.CLEAR))
-        for name in PROFILES:
+        assert prove(profile_source("high-risk"), rows).decide(sealed(floor=floor)).action is Action.REFUSE
+        for name in ASKING:
             proven = prove(profile_source(name), rows)
             sideways = 0
             for cell, decision in proven.table():
@@ -313,7 +344,8 @@ def test_sideways_is_a_fall() -> None:
 
 def test_an_unknown_path_is_taken_only_on_a_persons_word() -> None:
     rows = (row(RELAY, P.E2EE), row(SMS, P.UNKNOWN))
-    for name in PROFILES:
+    assert all(SMS not in decision.channels for _, decision in prove(profile_source("high-risk"), rows).table())
+    for name in ASKING:
         proven = prove(profile_source(name), rows)
         taken = [
             (cell, decision)

@@ -173,7 +173,7 @@ async def test_logged_commits_move_to_another_generation(tmp_path: Path) -> None
         ann, bob = await enrolled(world, "a1", "b1")
         ref = await group_of(world, GROUP, ann, bob)
         old, new = StorageKey(6, AESGCM(b"o" * 32)), world.keys.current(0)
-        tx = Transaction(world.core._db, world.core._state, b"", 0, 0, AS_THEY_COME)
+        tx = Transaction(world.core._db, world.core._state, b"", 0, 0, AS_THEY_COME, {})
         assert rewrap_group_log(tx, new, old, 10) == 1
         assert rewrap_group_log(tx, new, old, 10) == 0
         assert await world.rows("SELECT DISTINCT generation FROM group_log") == [(6,)]

@@ -36,6 +36,7 @@ from letterlock.gateway.sealed import SealedAcceptor
 from letterlock.gateway.tenants import Tenants
 from letterlock.ledger.heads import FileHeadKeeper, HeadSigner
 from letterlock.model.capability import Channel
+from letterlock.model.traces import Traces
 from letterlock.policy.file import profile_source
 from letterlock.policy.proof import prove
 from letterlock.relay.directory import GroupDirectory, SessionDirectory
@@ -120,7 +121,7 @@ async def open_gateway(settings: Settings) -> Gateway:
         raise
 
 
-def _core(settings: Settings, folder: Path, clock: SystemClock, id_key: bytes) -> StoreCore:
+def _core(settings: Settings, folder: Path, clock: SystemClock, id_key: bytes, traces: dict[int, Traces]) -> StoreCore:
     return StoreCore(
         folder,
         handlers(),
@@ -128,6 +129,7 @@ def _core(settings: Settings, folder: Path, clock: SystemClock, id_key: bytes) -
         purge_after_ms=settings.store.metadata_after_delivery_minutes * 60_000,
         waiting=settings.mailboxes.limits(),
         order=MessageIds(id_key),
+        traces=traces,
     )
 
 
@@ -140,7 +142,8 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
     keys = open_keys(settings, folder)
     closers.append(keys.close)
     id_key = keys.derive(b"message ids")
-    committer = GroupCommitter(_core(settings, folder, clock, id_key), loop)
+    traces: dict[int, Traces] = {}
+    committer = GroupCommitter(_core(settings, folder, clock, id_key, traces), loop)
     closers.append(committer.close)
     readers = Readers(folder)
     closers.append(readers.close)
@@ -152,7 +155,7 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
     ledger = LedgerStoreBridge(readers, committer, loop)
     heads = _heads(settings, folder, keys, ledger)
     await loop.run_in_executor(None, heads.start)
-    profiles = await _profiles(settings, committer, clock, readers.read_now(all_tenants))
+    profiles = await _profiles(settings, committer, clock, readers.read_now(all_tenants), traces)
     tenants = Tenants(committer, clock, readers.read_now(all_tenants), readers.read_now(live_api_keys), profiles.adopt)
     await _first_tenant(tenants, settings, folder)
     resumed = await resume_intents(committer, readers, keys, clock)
@@ -174,9 +177,8 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
     groups = GroupDirectory(reads)
     credentials = Credentials(sessions, tenants)
     hub = Hub()
-    relay_path = MessagePath.of(*[row for row in CAPABILITIES if row.channel is Channel.RELAY])
     acceptor = SealedAcceptor(
-        relay_path,
+        MessagePath.of(*[row for row in CAPABILITIES if row.channel is Channel.RELAY]),
         profiles.policies,
         groups,
         committer,
@@ -262,12 +264,16 @@ def _heads(settings: Settings, folder: Path, keys: Keys, ledger: LedgerStoreBrid
 
 
 async def _profiles(
-    settings: Settings, committer: GroupCommitter, clock: SystemClock, tenants: list[TenantRow]
+    settings: Settings,
+    committer: GroupCommitter,
+    clock: SystemClock,
+    tenants: list[TenantRow],
+    traces: dict[int, Traces],
 ) -> Profiles:
     """Puts the policy of the settings in force, and the profiles of tenants that have another; each is recorded."""
     file = settings.policy.file
     default = prove(Path(file).read_text() if file else profile_source(settings.policy.profile), CAPABILITIES)
-    profiles = Profiles(committer, clock, CAPABILITIES, settings.policy.profile, default)
+    profiles = Profiles(committer, clock, CAPABILITIES, settings.policy.profile, default, traces)
     for row in tenants:
         await profiles.adopt(row)
     await profiles.load(default)

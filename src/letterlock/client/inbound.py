@@ -144,6 +144,9 @@ class Inbound:
             else:
                 raise GateError(GateReason.PROPOSAL_KIND)
         except (GateError, EngineError, EnvelopeError, DeviceError, ReceiptError, PayloadError) as error:
+            if error.reason is EngineReason.OWN_MESSAGE and item.kind is ItemKind.APPLICATION:
+                # A relay that does not keep who sent a message brings it to every member, its author among them.
+                return
             self._refused(item, record, error)
             if record is not None and item.kind is ItemKind.APPLICATION:
                 # Telling is a courtesy: a device that cannot speak in this group now still takes its mailbox.

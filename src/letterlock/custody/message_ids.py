@@ -63,5 +63,13 @@ class MessageIds:
             time_ms = int.from_bytes(told, "big")
             place = (time_ms >> _PERIOD_BITS) * _SPREAD << 24 & 0xFFFF_000000 | time_ms & _WITHIN
             self._told, self._place = told, place.to_bytes(_PLACE_BYTES, "big")
-        rest = blake2b(author + reference, key=self._key, digest_size=_REST_BYTES, person=_PERSON)
-        return self._place + rest.digest()
+        return self._place + self._rest(author, reference)
+
+    def rough_key_of(self, author: bytes, reference: bytes) -> bytes:
+        """The same where the store is not to learn the time: keys of 35 minutes lie together, in no order."""
+        time_ms = int.from_bytes(reference[:REFERENCE_TIME], "big")
+        place = (time_ms >> _PERIOD_BITS) * _SPREAD << 24 & 0xFFFF_000000
+        return place.to_bytes(_PLACE_BYTES, "big") + self._rest(author, reference)
+
+    def _rest(self, author: bytes, reference: bytes) -> bytes:
+        return blake2b(author + reference, key=self._key, digest_size=_REST_BYTES, person=_PERSON).digest()

@@ -5,6 +5,7 @@ from typing import Any, Final, Protocol
 
 from letterlock.model.capability import CapabilityRow
 from letterlock.model.clock import Clock
+from letterlock.model.traces import USUAL, Traces
 from letterlock.policy.file import profile_source
 from letterlock.policy.proof import ProvenPolicy, prove
 from letterlock.storage.tenant_commands import PolicyLoaded, TenantRow
@@ -50,6 +51,7 @@ class Profiles:
         capabilities: what a policy is proven for.
         usual: the profile of the settings.
         default: the policy in force for it, proven.
+        traces: gets the tenants of whose messages the store keeps less than usual; the writer has it too.
     """
 
     def __init__(
@@ -59,7 +61,10 @@ class Profiles:
         capabilities: tuple[CapabilityRow, ...],
         usual: str,
         default: ProvenPolicy,
+        traces: dict[int, Traces] | None = None,
     ) -> None:
+        self._default: Final = default
+        self._traces: Final = {} if traces is None else traces
         self._writer: Final = writer
         self._clock: Final = clock
         self._capabilities: Final = capabilities
@@ -85,6 +90,7 @@ class Profiles:
         """
         profile = tenant.profile
         if profile == self._usual:
+            self._leave(tenant.no, self._default)
             return
         found = self._proven.get(profile)
         if found is None:
@@ -92,4 +98,10 @@ class Profiles:
             found = await loop.run_in_executor(None, prove, profile_source(profile), self._capabilities)
             await self.load(found)
             self._proven[profile] = found
+        self._leave(tenant.no, found)
         self.policies.give(tenant.no, found)
+
+    def _leave(self, tenant: int, policy: ProvenPolicy) -> None:
+        traces = policy.policy.metadata.traces
+        if traces != USUAL:
+            self._traces[tenant] = traces

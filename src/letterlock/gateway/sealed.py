@@ -23,6 +23,7 @@ from letterlock.model.bodies import SealedKind
 from letterlock.model.clock import Clock
 from letterlock.model.ids import TenantId
 from letterlock.model.message import MessageState
+from letterlock.model.traces import Times
 from letterlock.policy.decision import Action
 from letterlock.relay.directory import GroupHead
 from letterlock.storage.commands import Accepted, AcceptSealed, Quarantine, Relied, Shown
@@ -82,7 +83,10 @@ class Sender(Struct, frozen=True, gc=False):
 
 
 class _Terms(Struct, frozen=True, gc=False):
-    """What a device's submissions have in common; ``retention_ms`` is None where policy does not deliver."""
+    """What a device's submissions have in common; ``retention_ms`` is None where policy does not deliver.
+
+    It is counted from the time that is stored, which may be earlier than now.
+    """
 
     key: StorageKey
     relied: Relied
@@ -90,6 +94,7 @@ class _Terms(Struct, frozen=True, gc=False):
     retention_ms: int | None
     column: SealedColumn
     author: bytes
+    key_of: Callable[[bytes, bytes], bytes]
 
 
 class Offered(Struct, gc=False):
@@ -246,7 +251,8 @@ class SealedAcceptor:
         commands: list[AcceptSealed | Quarantine] = []
         outcomes: list[Outcome | None] = []
         size = at = 0
-        key_of, author = self._ids.key_of, terms.author
+        key_of, author = terms.key_of, terms.author
+        stamp = terms.prepared.traces.begin(now)
         ids = self._ids.outside(b"".join([key_of(author, one.message_ref) for one in offered]))
         for one in offered:
             message_id = ids[at : at + ID_BYTES]
@@ -255,7 +261,7 @@ class SealedAcceptor:
             if group is None:
                 outcomes.append(_NOT_ACCEPTED[ResultStatus.UNKNOWN_TARGET])
                 continue
-            command = self._command(sender, group, one, message_id, terms, now)
+            command = self._command(sender, group, one, message_id, terms, now, stamp)
             if command is None:
                 outcomes.append(_NOT_ACCEPTED[ResultStatus.NOT_ALLOWED])
                 continue
@@ -323,8 +329,9 @@ class SealedAcceptor:
         message_id: bytes,
         terms: _Terms,
         now: int,
+        stamp: int,
     ) -> AcceptSealed | Quarantine | None:
-        """The command for one submission; None where policy or its kind forbids it."""
+        """The command for one submission, stored under the time ``stamp``; None where policy or its kind forbids it."""
         body = one.body
         request_mac = blake2b(one.group + body, key=self._mac_key, digest_size=16).digest()
         try:
@@ -342,8 +349,8 @@ class SealedAcceptor:
         return AcceptSealed(
             sender.tenant, message_id, request_mac, sender.mailbox, group.number, 0, kind, sealed.epoch,
             terms.column.seal(terms.key, message_id, body, self._nonces.take()), terms.key.generation,
-            size_bucket(len(body)), shown, _ACCEPTED_STATE, terms.relied, now,
-            now + terms.retention_ms, sender.state_counter,
+            size_bucket(len(body)), shown, _ACCEPTED_STATE, terms.relied, stamp,
+            stamp + terms.retention_ms, sender.state_counter,
         )  # fmt: skip
 
     def _terms(self, sender: Sender) -> _Terms:
@@ -362,11 +369,10 @@ class SealedAcceptor:
         if column is None:
             column = self._columns[tenant] = SealedColumn(sender.tenant_id)
         prepared = self._policy.of(tenant)
-        framed = prepared.framed
-        terms = _Terms(
-            key, Relied(version, sender.session_version), prepared,
-            framed.retention_ms if framed.action is Action.DELIVER else None, column, _author(sender),
-        )  # fmt: skip
+        framed, traces = prepared.framed, prepared.traces
+        keeps = traces.end(framed.retention_ms + traces.step_ms - 1) if framed.action is Action.DELIVER else None
+        key_of = self._ids.key_of if traces.times is Times.EXACT else self._ids.rough_key_of
+        terms = _Terms(key, Relied(version, sender.session_version), prepared, keeps, column, _author(sender), key_of)
         if len(self._known_terms) >= KNOWN_TERMS:
             self._known_terms.clear()
         self._known_terms[sender.mailbox] = terms
@@ -402,12 +408,12 @@ def _author(sender: Sender) -> bytes:
 def _unframed(
     sender: Sender, message_id: bytes, request_mac: bytes, size: int, terms: _Terms, now: int
 ) -> Quarantine | None:
-    decision = terms.prepared.unframed
+    decision, traces = terms.prepared.unframed, terms.prepared.traces
     if decision.action is not Action.QUARANTINE:
         return None
     return Quarantine(
         sender.tenant, message_id, request_mac, sender.mailbox, terms.prepared.unframed_shown, size_bucket(size),
-        terms.relied, now, now + decision.metadata_ms, sender.state_counter,
+        terms.relied, traces.begin(now), traces.end(now + decision.metadata_ms), sender.state_counter,
     )  # fmt: skip
 
 

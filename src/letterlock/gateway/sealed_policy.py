@@ -10,6 +10,7 @@ from letterlock.gateway.shown import shown_of
 from letterlock.model.capability import Channel
 from letterlock.model.ids import MessageId
 from letterlock.model.protection import Protection, Verifier
+from letterlock.model.traces import Traces
 from letterlock.policy.decision import Decision
 from letterlock.policy.facts import Body, Claim, Face, Facts, Framing, OnDowngrade, Submission, Traffic, Ways
 from letterlock.policy.proof import ProvenPolicy
@@ -31,13 +32,14 @@ class PolicyInForce(Protocol):
 
 
 class Prepared(Struct, frozen=True, gc=False):
-    """The decisions of one tenant, each with what is said of the messages that it is about."""
+    """The decisions of one tenant, each with what is said of its messages; and what the store keeps of them."""
 
     framed: Decision
     framed_shown: Shown
     tracked_shown: Shown
     unframed: Decision
     unframed_shown: Shown
+    traces: Traces
 
 
 class SealedPolicy:
@@ -71,7 +73,9 @@ class SealedPolicy:
             # More evidence is shown; it is no reason to deliver what framing alone would not.
             same = (tracked.action, tracked.retention_ms) == (framed.action, framed.retention_ms)
             unframed = self._decide(tenant, evidence.Framing.ABSENT, evidence.Form.UNPARSED)
-            found = self._prepared[tenant] = Prepared(framed, shown, raised if same else shown, *unframed)
+            found = self._prepared[tenant] = Prepared(
+                framed, shown, raised if same else shown, *unframed, self._policy.of(tenant).policy.metadata.traces
+            )
         return found
 
     def _decide(

@@ -20,7 +20,7 @@ from letterlock.policy.schema import SCHEMA_VERSION, Policy
 
 MAX_POLICY_BYTES: Final = 64 * 1024
 """Ten times the largest shipped profile; more than a person reviews."""
-PROFILES: Final = ("standard", "consumer")
+PROFILES: Final = ("standard", "consumer", "high-risk")
 
 _HEADER: Final = re.compile(r"\s*\[{1,2}\s*([A-Za-z0-9_.\-]+)\s*\]{1,2}\s*(?:#.*)?$")
 _KEY: Final = re.compile(r"\s*([A-Za-z0-9_.\-]+)\s*=")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from letterlock.model.protection import EvidenceGrade, Protection, permits
+from letterlock.model.traces import USUAL
 from letterlock.policy.decision import (
     EVIDENCE_SHOWN,
     Action,
@@ -134,6 +135,10 @@ def _unexplained(ground: Ground, cell: Cell, decision: Decision) -> bool:
     return cell.cause is not Cause.NONE or all(ground.sealed[channel] not in READABLE for channel in decision.offered)
 
 
+def _sealed_alone(ground: Ground, _: Cell, decision: Decision) -> bool:
+    return ground.policy.metadata.traces == USUAL or decision.action is Action.REFUSE
+
+
 def _asks(_: Ground, cell: Cell, decision: Decision) -> bool:
     return decision.action is not Action.ASK or cell.wish is Wish.ASK
 
@@ -229,6 +234,12 @@ PATH_GUARDS: Final = (
         "a secure path that is missing without a reason never puts a clear path on offer",
         _unexplained,
         (Envelope.SEALED,),
+    ),
+    PathGuard(
+        "few_traces_means_sealed_alone",
+        "where the store keeps less than usual about messages, nothing readable is taken: it would leave the usual",
+        _sealed_alone,
+        (Envelope.OPEN,),
     ),
     PathGuard("asks_only_who_can_answer", "nobody is asked who cannot answer or does not want to be", _asks),
     PathGuard("no_hold_against_the_sender", "what the sender wants refused is not held", _sender),

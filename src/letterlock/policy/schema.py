@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from letterlock.model.capability import Channel
 from letterlock.model.protection import EvidenceGrade, Protection
+from letterlock.model.traces import SenderKept, Times, Traces
 from letterlock.policy.decision import Analytics, Archive, Keep, Keys, LogField
 from letterlock.policy.facts import Answer, Cause, Traffic
 
@@ -139,6 +140,23 @@ class Fallback(_Table, frozen=True):
     hold_minutes: Annotated[int, Meta(ge=1, le=MINUTES_PER_YEAR)]
 
 
+class Metadata(_Table, frozen=True):
+    """What the store keeps about a message beside its ciphertext.
+
+    Attributes:
+        times: how exact its times are.
+        sender: whether rows name the device that sent it.
+    """
+
+    times: Times
+    sender: SenderKept
+
+    @property
+    def traces(self) -> Traces:
+        """As the store takes it."""
+        return Traces(self.times, self.sender)
+
+
 class AllowedFall(_Table, frozen=True):
     """A fall that the policy allows without asking, with its reason for the record."""
 
@@ -167,6 +185,7 @@ class Policy(_Table, frozen=True):
     claims: Claims
     consent: Answers
     fallback: Fallback
+    metadata: Metadata
     states: States
     rules: Annotated[dict[str, Rule], Meta(max_length=MAX_RULES)]
     allow: Annotated[tuple[AllowedFall, ...], Meta(max_length=MAX_ALLOWED_FALLS)] = ()

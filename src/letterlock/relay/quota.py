@@ -38,14 +38,20 @@ class MailboxQuota:
             return False
         assert isinstance(before, WaitingSeen)
         sums: dict[tuple[int, int], tuple[int, int]] = {}
+        sent_by: dict[int, int] = {}
         at = 0
         while True:
             found, at = await self._reads.waiting(at, before.until, COUNT_AT_ONCE)
             for one in found:
-                messages, size = sums.get((one.tenant, one.sender), (0, 0))
-                sums[one.tenant, one.sender] = (messages + one.messages, size + one.bytes)
+                sender = one.sender
+                if sender < 0:
+                    sender = before.sent_by.get(-one.sender, 0)
+                    if sender:
+                        sent_by[-one.sender] = sender
+                messages, size = sums.get((one.tenant, sender), (0, 0))
+                sums[one.tenant, sender] = (messages + one.messages, size + one.bytes)
             if not at:
                 break
         waited = tuple(Waited(tenant, sender, *sums[tenant, sender]) for tenant, sender in sums)
-        await self._committer.submit((SettleWaiting(before, waited),))
+        await self._committer.submit((SettleWaiting(before, waited, sent_by),))
         return True

@@ -468,7 +468,10 @@ class MailboxLost(Struct, frozen=True):
 
 
 class Waited(Struct, frozen=True):
-    """What waits of one sender."""
+    """What waits of one sender; 0 where nobody knows whose it is.
+
+    From the store, a row that does not name its sender stands for itself: ``sender`` is its number below zero.
+    """
 
     tenant: int
     sender: int
@@ -489,18 +492,21 @@ class WaitingSeen(Struct, frozen=True):
         until: the number of the newest message counted: what is compared with the store ends there.
         senders: by sender, messages and bytes.
         tenants: by tenant.
+        sent_by: by number, who sent what does not name its sender.
     """
 
     until: int
     senders: dict[int, tuple[int, int]]
     tenants: dict[int, tuple[int, int]]
+    sent_by: dict[int, int]
 
 
 class SettleWaiting(Struct, frozen=True):
-    """What the store was found to hold, up to ``before.until``."""
+    """What the store was found to hold, up to ``before.until``; of ``before.sent_by``, what still waits."""
 
     before: WaitingSeen
     found: tuple[Waited, ...]
+    sent_by: dict[int, int]
 
 
 class PurgeRelay(Struct, frozen=True):

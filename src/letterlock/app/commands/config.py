@@ -42,7 +42,9 @@ GUIDE: Final[dict[str, Setting]] = {
         "file of the root key, made at the first start; empty: root.key in the folder",
         "beside the store for a first try; on another disk, a stolen copy of the store opens nothing",
     ),
-    "policy.profile": Setting("shipped policy: standard or consumer", "every fall to a weaker path asks first"),
+    "policy.profile": Setting(
+        "shipped policy: standard, consumer or high-risk", "every fall to a weaker path asks first"
+    ),
     "policy.file": Setting("policy file instead of a profile", "a file runs only when every guard is proven for it"),
     "ledger.origin": Setting("name of the log and of its key", "a name of your own marks the log as yours"),
     "ledger.sign_every_ms": Setting("milliseconds between two signed heads", "a proof can be had after a second"),

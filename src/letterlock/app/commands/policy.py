@@ -16,7 +16,7 @@ File = Annotated[
 FileOption = Annotated[
     Path | None, typer.Option("--file", exists=True, dir_okay=False, readable=True, help="A policy file.")
 ]
-Profile = Annotated[str, typer.Option("--profile", help="A shipped profile: standard or consumer.")]
+Profile = Annotated[str, typer.Option("--profile", help="A shipped profile: standard, consumer or high-risk.")]
 
 
 def _source(file: Path | None, profile: str) -> bytes | str:

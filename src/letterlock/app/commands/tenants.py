@@ -90,7 +90,9 @@ def tenant_list(data: Data = None, config: Config = None, as_json: Json = False)
 @tenant.command("add")
 def tenant_add(
     name: Annotated[str, typer.Argument(help="A name: lower-case letters, digits, dot, dash.")],
-    profile: Annotated[str, typer.Option("--profile", help="The shipped policy: standard or consumer.")] = "standard",
+    profile: Annotated[
+        str, typer.Option("--profile", help="The shipped policy: standard, consumer or high-risk.")
+    ] = "standard",
     data: Data = None,
     config: Config = None,
     as_json: Json = False,

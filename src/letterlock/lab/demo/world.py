@@ -74,7 +74,7 @@ class GatewayProcess:
 
 
 async def start_gateway(
-    work: Path, smpp_port: int = 0, push_host: str = "", secrets: Path | None = None
+    work: Path, smpp_port: int = 0, push_host: str = "", secrets: Path | None = None, profile: str = "standard"
 ) -> GatewayProcess:
     """Starts a gateway on a free loopback port, with its store below ``work``; again on the same store after an end.
 
@@ -83,10 +83,14 @@ async def start_gateway(
         smpp_port: of a laboratory's message centre on loopback; 0: no way over SMS.
         push_host: of a laboratory's push service on loopback; empty: nobody is woken.
         secrets: a folder for the root key, apart from the store; None: beside it.
+        profile: the policy.
     """
     folder, log = work / "store", work / "gateway.log"
     settings = work / "letterlock.toml"
-    settings.write_text(f"[server]\nport = 0\n[store]\nfolder = {json.dumps(str(folder))}\npurge_every_s = 1\n")
+    settings.write_text(
+        f"[server]\nport = 0\n[store]\nfolder = {json.dumps(str(folder))}\npurge_every_s = 1\n"
+        f'[policy]\nprofile = "{profile}"\n'
+    )
     if secrets is not None:
         with settings.open("a") as more:
             more.write(f"[keystore]\nroot_file = {json.dumps(str(secrets / 'root.key'))}\n")

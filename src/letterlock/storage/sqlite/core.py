@@ -2,7 +2,7 @@
 
 import os
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -11,6 +11,7 @@ import structlog
 
 from letterlock.model.clock import Clock
 from letterlock.model.errors import LetterlockError
+from letterlock.model.traces import Traces
 from letterlock.storage.commands import AcceptSealed, Ack
 from letterlock.storage.errors import CommitRefused, StorageError, StorageReason
 from letterlock.storage.sqlite import state as writer_state
@@ -49,6 +50,7 @@ class StoreCore:
         purge_after_ms: how long after delivery a message's row stays (S88).
         waiting: how much of one sender, and of one tenant, may wait in mailboxes.
         order: under which keys message ids are kept; always the same for a store.
+        traces: by number, the tenants of whose messages less is kept than usual; whoever has it may add to it.
     """
 
     def __init__(
@@ -60,8 +62,10 @@ class StoreCore:
         purge_after_ms: int = 600_000,
         waiting: WaitingLimits | None = None,
         order: KeyOrder = AS_THEY_COME,
+        traces: Mapping[int, Traces] | None = None,
     ) -> None:
         self._order = order
+        self._traces = {} if traces is None else traces
         self._db = open_writer(folder)
         self._handlers = handlers
         self._clock = clock
@@ -163,7 +167,8 @@ class StoreCore:
         db = self._db
         self._state.make_room()
         db.execute("BEGIN IMMEDIATE").fetchall()
-        tx = Transaction(db, self._state, os.urandom(SEED_SIZE), self._clock.now_ms(), self.purge_after_ms, self._order)
+        seed, now = os.urandom(SEED_SIZE), self._clock.now_ms()
+        tx = Transaction(db, self._state, seed, now, self.purge_after_ms, self._order, self._traces)
         hot = HotBatch(tx, [c for c in commands if type(c) is AcceptSealed])
         outcomes: list[Outcome] = []
         for command in commands:

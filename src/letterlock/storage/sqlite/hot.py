@@ -18,8 +18,6 @@ from letterlock.wire.tlog.commitments import CommitmentKind, commit, message_com
 
 PAST_EPOCHS: Final = 4
 """Application messages of this many past epochs are still routed: devices keep old epoch keys about that long."""
-DEDUPLICATION_MS: Final = 7 * 86_400_000
-"""How long a retry finds its first answer: longer than a phone is usually without a network."""
 
 # A commit inserts all its rows of a table in one step: the rows travel as packed strings in one array, and SQLite
 # takes them apart without the interpreter's lock, while the event loop goes on. Numbers are decimal digits, because
@@ -29,7 +27,7 @@ _INSERT_MESSAGE: Final = (
     "INSERT INTO message (seq, tenant, id, state, channel, protection, grade, verifier, indicator, decision, rule,"
     " fall, group_no, sender, pending, size_bucket, entry, slot, accepted_ms, updated_ms, expires_ms)"
     " SELECT CAST(substr(value,81,16) AS INTEGER), ?2, substr(value,1,16), ?3, 0, ?4, ?5, ?6, ?7, ?8, ?9, ?10,"
-    " nullif(CAST(substr(value,129,10) AS INTEGER),0), CAST(substr(value,139,10) AS INTEGER),"
+    " nullif(CAST(substr(value,129,10) AS INTEGER),0), nullif(CAST(substr(value,139,10) AS INTEGER),0),"
     " CAST(substr(value,149,6) AS INTEGER), CAST(substr(value,161,1) AS INTEGER), ?11,"
     " CAST(substr(value,155,6) AS INTEGER), CAST(substr(value,97,16) AS INTEGER),"
     " CAST(substr(value,97,16) AS INTEGER), CAST(substr(value,113,16) AS INTEGER) FROM carray(?1)"
@@ -117,8 +115,9 @@ class HotBatch:
         # Refused until the store was counted again: so whatever follows in a frame is refused too.
         if state.waiting.refuses(command.tenant, command.sender):
             return refused(CommitReason.MAILBOX_QUOTA)
+        named = not tx.traces or tx.names_sender(command.tenant)
         try:
-            targets = self._targets(command)
+            targets = self._targets(command, named)
         except CommitRefused as refusal:
             return refusal
         stated = command.state_counter
@@ -136,7 +135,7 @@ class HotBatch:
             self._items.append(b"%019d%016d%d" % (number << MAILBOX_SHIFT | mailbox.head, seq, command.kind))
         row = _ROW % (
             message_id, self._keys[message_id], command.request_mac, record_hash, seq, now_ms, command.expires_ms,
-            command.group, command.sender, len(deliveries), slot, command.size_bucket,
+            command.group, command.sender if named else 0, len(deliveries), slot, command.size_bucket,
         )  # fmt: skip
         # The commands of this commit keep their `shown` alive, so its identity is a good key here.
         alike = (command.tenant, command.state, id(shown))
@@ -147,7 +146,7 @@ class HotBatch:
             found[1].append(row)
         if deliveries:
             self._bodies.append(b"%016d%010d%b" % (seq, command.generation, command.sealed))
-            state.waiting.count(command.tenant, command.sender, len(command.sealed))
+            state.waiting.count(command.tenant, command.sender, len(command.sealed), 0 if named else seq)
         else:
             self._undelivered.append(seq)
         self._known[message_id] = (command.tenant, seq, command.request_mac, record_hash, command.state)
@@ -172,8 +171,11 @@ class HotBatch:
             return refused(CommitReason.CONFLICT)
         return Accepted(command.message_id, record_hash, -1, -1, seq, duplicate=True, deliveries=(), status=status)
 
-    def _targets(self, command: AcceptSealed) -> Sequence[int]:
-        """The mailboxes that get the message; loads them, so that nothing can fail after this."""
+    def _targets(self, command: AcceptSealed, named: bool) -> Sequence[int]:
+        """The mailboxes that get the message; loads them, so that nothing can fail after this.
+
+        Where rows do not name the sender, its own mailbox gets it too: it would be the one that is missing.
+        """
         tx, state = self._tx, self._tx.state
         if command.state == MessageState.QUARANTINED:
             return ()
@@ -192,7 +194,7 @@ class HotBatch:
             raise refused(CommitReason.WRONG_EPOCH, epoch=group.epoch)
         if command.epoch + PAST_EPOCHS < group.epoch:
             raise refused(CommitReason.EPOCH_TOO_OLD, epoch=group.epoch)
-        targets = [number for number in group.members if number != command.sender]
+        targets = [number for number in group.members if number != command.sender] if named else group.members
         for number in targets:
             state.mailbox(tx.db, number)
         return targets
@@ -247,7 +249,7 @@ class HotBatch:
                     shown.decision, shown.rule, shown.fall, entry,
                 ),
             )  # fmt: skip
-            run(db, _INSERT_KEY, (array_of, tenant, state, DEDUPLICATION_MS))
+            run(db, _INSERT_KEY, (array_of, tenant, state, self._tx.remembered(tenant)))
             if entry < 0:
                 self._tx.unplaced.extend(int(row[80:96]) for row in packed)
         if self._bodies:
@@ -272,13 +274,14 @@ class HotBatch:
             ranges.append(b"%019d%019d" % (base | since + 1, base | applied))
         found = rows(db, _DROP_ITEMS, (apsw.carray(tuple(ranges)),))
         done = Counter([message for _, message in found])
+        times_of = self._times(found) if tx.traces else {}
         deleted = Counter([key >> MAILBOX_SHIFT for key, _ in found])
         for number, (since, applied) in self._acks.items():
             salt = tx.salt()
             span = (since + 1).to_bytes(8, "big") + applied.to_bytes(8, "big")
             tx.record(
                 records.acked(
-                    tx.now_ms,
+                    tx.began(tx.state.mailboxes[number].tenant) if tx.traces else tx.now_ms,
                     deleted[number],
                     commit(CommitmentKind.MAILBOX, salt, number.to_bytes(8, "big")).value,
                     commit(CommitmentKind.RANGE, salt, span).value,
@@ -290,13 +293,21 @@ class HotBatch:
         )
         if not done:
             return
-        by_times: dict[int, list[int]] = defaultdict(list)
+        usual = (tx.now_ms, tx.now_ms + tx.purge_after_ms)
+        alike: dict[tuple[int, tuple[int, int]], list[int]] = defaultdict(list)
         for message, times in done.items():
-            by_times[times].append(message)
-        purge_ms = tx.now_ms + tx.purge_after_ms
+            alike[times, times_of.get(message, usual)].append(message)
         waiting, delivered = int(MessageState.ACCEPTED), int(MessageState.DELIVERED)
-        for times, messages in by_times.items():
+        for (times, (now_ms, purge_ms)), messages in alike.items():
             db.execute(
-                _DELIVERED, (times, tx.now_ms, purge_ms, apsw.carray(array("q", messages)), waiting, delivered)
+                _DELIVERED, (times, now_ms, purge_ms, apsw.carray(array("q", messages)), waiting, delivered)
             ).fetchall()
         db.execute(_DROP_BODIES, (apsw.carray(array("q", done)),)).fetchall()
+
+    def _times(self, found: Sequence[tuple[int, int]]) -> dict[int, tuple[int, int]]:
+        """When they ended and when their rows go, of the messages whose tenant has other times than the usual."""
+        tx, boxes = self._tx, self._tx.state.mailboxes
+        tenants = {message: boxes[key >> MAILBOX_SHIFT].tenant for key, message in found}
+        return {
+            message: (tx.began(tenant), tx.purged(tenant)) for message, tenant in tenants.items() if tenant in tx.traces
+        }

@@ -3,7 +3,6 @@
 from letterlock.model.message import MessageState
 from letterlock.storage.commands import Accepted, Quarantine, Relied, Shown
 from letterlock.storage.errors import CommitReason
-from letterlock.storage.sqlite.hot import DEDUPLICATION_MS
 from letterlock.storage.sqlite.rows import first, run
 from letterlock.storage.sqlite.state import refused
 from letterlock.storage.sqlite.transaction import Transaction
@@ -84,8 +83,11 @@ def insert_message(
         tx.db,
         "INSERT INTO message_key (id, tenant, seq, request_mac, record_hash, status, expires_ms)"
         " VALUES (?,?,?,?,?,?,?)",
-        (tx.order.inside(message_id), tenant, seq, request_mac, record_hash, int(state), now_ms + DEDUPLICATION_MS),
-    )
+        (
+            tx.order.inside(message_id), tenant, seq, request_mac, record_hash, int(state),
+            now_ms + tx.remembered(tenant),
+        ),
+    )  # fmt: skip
     return Accepted(message_id, record_hash, -1, slot, seq, duplicate=False, deliveries=(), status=int(state))
 
 
@@ -116,6 +118,6 @@ def quarantine(tx: Transaction, command: Quarantine) -> Accepted:
         now_ms=command.now_ms,
         expires_ms=command.expires_ms,
         record=accepted(command.now_ms, committed.value, command.shown.shape, command.size_bucket),
-        sender=command.sender,
+        sender=command.sender if tx.names_sender(command.tenant) else None,
         purge_ms=command.expires_ms,
     )

@@ -18,7 +18,6 @@ from letterlock.storage.relay_commands import (
     SealedHandshake,
     relay_refused,
 )
-from letterlock.storage.sqlite.hot import DEDUPLICATION_MS
 from letterlock.storage.sqlite.message_ops import check_relied
 from letterlock.storage.sqlite.relay_mail import caller_alive, raise_counter
 from letterlock.storage.sqlite.relay_public import follow_commit
@@ -129,26 +128,29 @@ def commit_group(tx: Transaction, command: CommitGroup) -> GroupCommitted:
     seq, record_hash = _deliver(
         tx, command, command.commit, ItemKind.COMMIT, _next(boxes, active - {command.caller}), deliveries
     )
+    waits = [(seq, len(command.commit.sealed))]
     for welcome in command.welcomes:
         added = frozenset(roster.adds[device] for device in welcome.recipients)
-        _deliver(tx, command, welcome.body, ItemKind.WELCOME, _next(boxes, added), deliveries)
+        number, _ = _deliver(tx, command, welcome.body, ItemKind.WELCOME, _next(boxes, added), deliveries)
+        waits.append((number, len(welcome.body.sealed)))
     run(
         db,
         "INSERT INTO group_log (group_no, seq, base_epoch, message_id, message, committer, idempotency_key,"
         " request_hash, record_hash, log_head, sealed, generation, created_ms) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
         (
             group, log_seq + 1, epoch, command.commit.message_id, seq, command.caller, command.idempotency_key,
-            command.request_hash, record_hash, chain, command.commit.sealed, command.generation, tx.now_ms,
+            command.request_hash, record_hash, chain, command.commit.sealed, command.generation,
+            tx.began(command.tenant),
         ),
     )  # fmt: skip
-    state = tx.state
+    state, named = tx.state, tx.names_sender(command.tenant)
 
     def remember() -> None:
         state.groups[group] = Group(command.tenant, epoch + 1, after)
         for number, sequence in deliveries:
             boxes[number].head = sequence
-        for body in (command.commit, *(welcome.body for welcome in command.welcomes)):
-            state.waiting.count(command.tenant, command.caller, len(body.sealed))
+        for number, size in waits:
+            state.waiting.count(command.tenant, command.caller, size, 0 if named else number)
 
     tx.then(remember)
     return GroupCommitted(epoch + 1, chain, record_hash, tuple(deliveries), repeated=False)
@@ -224,13 +226,14 @@ def _deliver(
     deliveries: list[tuple[int, int]],
 ) -> tuple[int, bytes]:
     """Writes one message with its record, and puts it into mailboxes; its number and its record's hash."""
-    db, shown = tx.db, command.shown
+    db, shown, now = tx.db, command.shown, tx.began(command.tenant)
+    sender = command.caller if tx.names_sender(command.tenant) else None
     seq = tx.state.take_seq(db)
     committed = message_commitment(tx.salt(), body.message_id)
-    slot = tx.record(records.accepted(tx.now_ms, committed, shown.shape, body.size_bucket), seq)
+    slot = tx.record(records.accepted(now, committed, shown.shape, body.size_bucket), seq)
     record_hash = tx.records.record_hash(slot)
     state = MessageState.ACCEPTED if items else MessageState.DELIVERED
-    purge_ms = None if items else tx.now_ms + HANDSHAKE_PURGE_MS
+    purge_ms = None if items else now + HANDSHAKE_PURGE_MS
     run(
         db,
         "INSERT INTO message (seq, tenant, id, state, channel, protection, grade, verifier, indicator, decision, rule,"
@@ -238,8 +241,8 @@ def _deliver(
         " VALUES (?,?,?,?,0,?,?,?,?,?,?,?,?,?,?,?,-1,?,?,?,?,?)",
         (
             seq, command.tenant, body.message_id, int(state), shown.protection, shown.grade, shown.verifier,
-            shown.indicator, shown.decision, shown.rule, shown.fall, command.group, command.caller, len(items),
-            body.size_bucket, slot, tx.now_ms, tx.now_ms, command.expires_ms, purge_ms,
+            shown.indicator, shown.decision, shown.rule, shown.fall, command.group, sender, len(items),
+            body.size_bucket, slot, now, now, tx.due(command.tenant, command.expires_ms), purge_ms,
         ),
     )  # fmt: skip
     run(
@@ -248,7 +251,7 @@ def _deliver(
         " VALUES (?,?,?,?,?,?,?)",
         (
             tx.order.inside(body.message_id), command.tenant, seq, command.request_hash, record_hash, int(state),
-            tx.now_ms + DEDUPLICATION_MS,
+            now + tx.remembered(command.tenant),
         ),
     )  # fmt: skip
     if items:

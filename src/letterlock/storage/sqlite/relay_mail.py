@@ -69,7 +69,8 @@ def empty_mailbox(tx: Transaction, mailbox: int) -> int:
     ]
     run(db, "UPDATE device SET head=? WHERE mailbox=?", (head, mailbox))
     if dropped:
-        run(db, _GIVEN_UP, (tx.now_ms, tx.now_ms + tx.purge_after_ms, apsw.carray(array("q", dropped))))
+        tenant = tx.state.mailbox(db, mailbox).tenant
+        run(db, _GIVEN_UP, (tx.began(tenant), tx.purged(tenant), apsw.carray(array("q", dropped))))
         run(db, _DROP_BODIES, (apsw.carray(array("q", dropped)),))
         tx.append(Purge(ts=tx.now_ms, kind=PurgeKind.BODIES, rows=len(dropped), before=tx.now_ms))
     return len(dropped)
@@ -140,7 +141,7 @@ def look_at_waiting(tx: Transaction, command: LookAtWaiting) -> WaitingSeen | No
 
 def settle_waiting(tx: Transaction, command: SettleWaiting) -> None:
     """Takes what the store was found to hold."""
-    tx.state.waiting.settle(command.before, command.found)
+    tx.state.waiting.settle(command.before, command.found, command.sent_by)
 
 
 def raise_counter(tx: Transaction, mailbox: int, stated: int) -> None:

@@ -270,8 +270,9 @@ class RelayReads:
         def work(db: apsw.Connection) -> tuple[tuple[Waited, ...], int]:
             found = rows(
                 db,
-                "SELECT tenant, sender, count(*), total(size), max(message), sum(count(*)) OVER () FROM (SELECT"
-                " b.message, m.tenant, coalesce(m.sender, 0) AS sender, length(b.sealed) AS size FROM sealed_body b"
+                "SELECT tenant, sender, count(*), total(size), max(message), sum(count(*)) OVER () FROM ("
+                "SELECT b.message, m.tenant, coalesce(m.sender, -m.seq) AS sender, length(b.sealed) AS size"
+                " FROM sealed_body b"
                 " JOIN message m ON m.seq=b.message WHERE b.message>? AND b.message<=? ORDER BY b.message LIMIT ?)"
                 " GROUP BY tenant, sender",
                 (after, until, limit),

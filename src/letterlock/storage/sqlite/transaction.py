@@ -1,10 +1,11 @@
 """One group commit: what commands see while they are applied, and what is written at its end."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import apsw
 
+from letterlock.model.traces import USUAL, SenderKept, Traces
 from letterlock.storage.sqlite.order import KeyOrder
 from letterlock.storage.sqlite.state import WriterState
 from letterlock.wire.tlog.commitments import MIN_SALT, record_salts
@@ -12,6 +13,8 @@ from letterlock.wire.tlog.entries import LedgerEntry, encode_entry
 from letterlock.wire.tlog.records import BatchBuilder
 
 SALTS_AT_ONCE: Final = 64
+DEDUPLICATION_MS: Final = 7 * 86_400_000
+"""How long a retry finds its first answer: longer than a phone is usually without a network."""
 
 
 class Transaction:
@@ -35,6 +38,7 @@ class Transaction:
         "records",
         "seed",
         "state",
+        "traces",
         "unplaced",
     )
 
@@ -46,6 +50,7 @@ class Transaction:
         now_ms: int,
         purge_after_ms: int,
         order: KeyOrder,
+        traces: Mapping[int, Traces],
     ) -> None:
         self.db = db
         self.order = order
@@ -54,6 +59,8 @@ class Transaction:
         self.now_ms = now_ms
         self.purge_after_ms = purge_after_ms
         """How long after its end a message's row stays."""
+        self.traces = traces
+        """The tenants of whose messages less is kept than usual."""
         self.first_entry = state.tree.size
         self.entries: list[bytes] = []
         self.records = BatchBuilder()
@@ -85,6 +92,27 @@ class Transaction:
         if at >= len(self._salts):
             self._salts = record_salts(self.seed, 2 * len(self.records) + SALTS_AT_ONCE)
         return self._salts[at : at + MIN_SALT]
+
+    def began(self, tenant: int) -> int:
+        """Now, as it is stored with a message of this tenant."""
+        return self.traces.get(tenant, USUAL).begin(self.now_ms)
+
+    def due(self, tenant: int, until_ms: int) -> int:
+        """A time at which something of this tenant's message is due, as it is stored: not before it."""
+        return self.traces.get(tenant, USUAL).end(until_ms)
+
+    def purged(self, tenant: int) -> int:
+        """When the row of a message of this tenant goes that has its end now."""
+        return self.due(tenant, self.now_ms + self.purge_after_ms)
+
+    def remembered(self, tenant: int) -> int:
+        """For how long after its stored time an accepted message's key stays."""
+        traces = self.traces.get(tenant, USUAL)
+        return traces.end(DEDUPLICATION_MS + traces.step_ms - 1)
+
+    def names_sender(self, tenant: int) -> bool:
+        """Whether rows about messages of this tenant say which device sent them."""
+        return self.traces.get(tenant, USUAL).sender is SenderKept.STORED
 
     def then(self, effect: Callable[[], None]) -> None:
         """Runs after the handler has succeeded: for changes of the writer's memory."""

@@ -11,6 +11,9 @@ from typing import Final
 from letterlock.storage.relay_commands import Waited, WaitingSeen
 
 MIB: Final = 1 << 20
+KNOWN_SENDERS: Final = 1_000_000
+"""Waiting messages whose rows do not name their sender, and of whom it is known here: some 100 MB. The oldest are
+forgotten first; then, and after a start, they count for their tenant alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,8 @@ class Waiting:
     """Senders that were refused since the last count began."""
     noted: set[int] = field(default_factory=set)
     """Senders whose being over is in the ledger."""
+    sent_by: dict[int, int] = field(default_factory=dict)
+    """By number, who sent a message whose row does not say it. Nowhere else, and never on disk."""
 
     def refuses(self, tenant: int, sender: int) -> bool:
         """Whether a message is one too many."""
@@ -66,8 +71,19 @@ class Waiting:
             return True
         return False
 
-    def count(self, tenant: int, sender: int, size: int) -> None:
-        """A message was accepted and waits. One that reaches a limit still counts as good; the next does not."""
+    def count(self, tenant: int, sender: int, size: int, unnamed: int = 0) -> None:
+        """A message was accepted and waits. One that reaches a limit still counts as good; the next does not.
+
+        Args:
+            tenant: whose.
+            sender: the mailbox of the device that sent it.
+            size: bytes.
+            unnamed: its number, where its row does not name the sender.
+        """
+        if unnamed:
+            if len(self.sent_by) >= KNOWN_SENDERS:
+                del self.sent_by[next(iter(self.sent_by))]
+            self.sent_by[unnamed] = sender
         mine = self.senders.get(sender)
         if mine is None:
             mine = self.senders[sender] = Count(tenant, 0, 0, self._sender_limits)
@@ -95,19 +111,21 @@ class Waiting:
             until,
             {sender: (one.messages, one.bytes) for sender, one in self.senders.items()},
             {tenant: (one.messages, one.bytes) for tenant, one in self.tenants.items()},
+            dict(self.sent_by),
         )
 
-    def settle(self, before: WaitingSeen, found: tuple[Waited, ...]) -> None:
+    def settle(self, before: WaitingSeen, found: tuple[Waited, ...], sent_by: dict[int, int]) -> None:
         """Takes what the store was found to hold; what was counted since then is added to it.
 
         Who was refused since then stays refused until the next count: by then its device knows, and begins again with
         what was refused first.
         """
-        senders = {one.sender: (one.tenant, one.messages, one.bytes) for one in found}
+        self.sent_by = sent_by | {seq: sender for seq, sender in self.sent_by.items() if seq > before.until}
+        senders = {one.sender: (one.tenant, one.messages, one.bytes) for one in found if one.sender}
         totals: dict[int, tuple[int, int]] = {}
-        for tenant, messages, size in senders.values():
-            sums = totals.get(tenant, (0, 0))
-            totals[tenant] = (sums[0] + messages, sums[1] + size)
+        for one in found:
+            sums = totals.get(one.tenant, (0, 0))
+            totals[one.tenant] = (sums[0] + one.messages, sums[1] + one.bytes)
         for sender, now in self.senders.items():
             grown = _grown(now, before.senders.get(sender, (0, 0)))
             if grown != (0, 0):
