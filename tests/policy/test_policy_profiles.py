@@ -106,6 +106,7 @@ def test_no_fall_without_a_word_for_it(proven: ProvenPolicy) -> None:
                 falls[Fall.NOT_A_FALL] += 1
         if decision.fall is Fall.CONSENTED:
             assert cell.answer is not Answer.NONE
+            assert cell.submission is not Submission.DELIVERY_TOKEN, "nobody known has agreed"
             assert cell.cause is not Cause.UNAUTHENTICATED_FAILURE
             if cell.submission is Submission.DEVICE_SESSION or proven.policy.e2ee_first:
                 assert cell.answer is Answer.DEVICE_SIGNED

@@ -10,16 +10,23 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.gateway_sealed.stage import standard
 from tests.relay import mls
 from tests.relay.world import AUDIENCE, ENVIRONMENT, TENANTS, Person, Phone, World, bundle, opened
 
+from letterlock.assurance.assess import Path as MessagePath
+from letterlock.custody.message_ids import MessageIds
 from letterlock.faces.http.app import HttpFace
 from letterlock.faces.http.attachments import attachment_routes
+from letterlock.faces.http.deliveries import delivery_routes
 from letterlock.faces.http.device_calls import STATUS
 from letterlock.faces.http.devices import DeviceServices, device_routes
 from letterlock.faces.http.push import push_routes
 from letterlock.faces.http.routes import Access, DevicePrincipal, Route, TenantPrincipal
+from letterlock.gateway.deliveries import Deliveries
 from letterlock.gateway.hub import Hub
+from letterlock.gateway.policies import Policies
+from letterlock.model.capability import Channel
 from letterlock.model.ids import AccountId, DeviceId, TenantId
 from letterlock.relay.attachments import Attachments
 from letterlock.relay.bundle import Bundle
@@ -27,8 +34,10 @@ from letterlock.relay.groups import first_chain, next_chain
 from letterlock.relay.push import Push
 from letterlock.storage.relay_commands import RelayReason
 from letterlock.storage.sqlite.attachment_reads import AttachmentReads
+from letterlock.storage.sqlite.delivery_reads import DeliveryReads
 from letterlock.storage.sqlite.push_reads import PushReads
 from letterlock.transports.push.web import WebPushSender
+from letterlock.transports.registry import CAPABILITIES
 from letterlock.wire.webpush import HostList, private_key, public_bytes
 
 GROUP = b"group over http"
@@ -87,7 +96,17 @@ def routes_of(world: World) -> tuple[Route, ...]:
         WebPushSender(key, hosts, "mailto:a@b.c", world.clock), Hub().connected, world.clock, os.urandom,
         lambda _: None,
     )  # fmt: skip
-    return (*device_routes(services), *attachment_routes(attachments), *push_routes(push, public_bytes(key)))
+    deliveries = Deliveries(
+        MessagePath.of(*[row for row in CAPABILITIES if row.channel is Channel.RELAY]), Policies(standard(), {}, 0),
+        DeliveryReads(world.readers), world.committer, Hub(), lambda: world.keys.current(0), world.clock,
+        MessageIds(b"p" * 32), b"p" * 32,
+    )  # fmt: skip
+    return (
+        *device_routes(services),
+        *attachment_routes(attachments),
+        *push_routes(push, public_bytes(key)),
+        *delivery_routes(deliveries),
+    )
 
 
 class Http:
@@ -340,4 +359,4 @@ async def test_the_table_is_whole(tmp_path: Path) -> None:
         for status, codes in route.problems.items():
             assert {STATUS[RelayReason(code)] for code in codes} == {status}
     public = {route.operation for route in routes if route.access is Access.PUBLIC}
-    assert public == {"createNonce", "createSession"}
+    assert public == {"createNonce", "createSession", "deliver"}

@@ -12,6 +12,7 @@ import structlog
 
 from letterlock import __version__
 from letterlock.app.clock import SystemClock
+from letterlock.app.delivery_parts import open_deliveries
 from letterlock.app.intents import resume_intents
 from letterlock.app.keys import Keys, LedgerSigner, open_keys, secrets_folder
 from letterlock.app.open_parts import open_messages
@@ -61,6 +62,7 @@ VERIFIER_KEY: Final = "ledger.vkey"
 HEAD_FILE: Final = "ledger-head.note"
 DEFAULT_TENANT: Final = "default"
 API_KEY_FILE: Final = "api-key"
+_RELAY: Final = MessagePath.of(*[row for row in CAPABILITIES if row.channel is Channel.RELAY])
 
 _log: Final = structlog.get_logger("letterlock.app")
 
@@ -178,7 +180,7 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
     credentials = Credentials(sessions, tenants)
     hub = Hub()
     acceptor = SealedAcceptor(
-        MessagePath.of(*[row for row in CAPABILITIES if row.channel is Channel.RELAY]),
+        _RELAY,
         profiles.policies,
         groups,
         committer,
@@ -225,6 +227,18 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
         *system.routes(),
         *relay.routes,
         *push,
+        *open_deliveries(
+            _RELAY,
+            profiles.policies,
+            readers,
+            committer,
+            hub,
+            lambda: keys.storage.current(clock.now_ms()),
+            clock,
+            id_key,
+            maintenance.add,
+            settings.store.purge_every_s,
+        ),
         *MailboxWaits(relay.mailboxes, hub, credentials, clock, metrics.connected, metrics.delivered).routes(),
         group_messages.route(),
         *opened.routes,

@@ -22,7 +22,7 @@ class Form(Fact):
     """In which form the content arrived."""
 
     SEALED = "sealed"
-    """The strict parser made a SealedBody of it."""
+    """The strict parser made a SealedBody of it; or it has the form of a sealed delivery."""
     UNPARSED = "unparsed"
     """Submitted as ciphertext; the strict parser refused it. It is never opened."""
     OPEN = "open"
@@ -47,6 +47,8 @@ class Source(Fact):
     TENANT_API = "tenant_api"
     NETWORK = "network"
     """A transport's own inbound link."""
+    DELIVERY_TOKEN = "delivery_token"  # noqa: S105 - a word, no token
+    """Whoever holds a token that the recipient handed out."""
 
 
 @unique

@@ -25,6 +25,7 @@ from letterlock.client.envelope import EnvelopeKind
 from letterlock.client.errors import RelayError
 from letterlock.client.floors import ClearCopy, DeviceFloors, Peer
 from letterlock.client.groups import GroupRecord
+from letterlock.client.hidden import Hidden
 from letterlock.client.payload import Media, Payload, encode
 from letterlock.client.receiving import Receiving
 from letterlock.client.recovery import LossStatement, Recovery
@@ -55,18 +56,26 @@ class Device:
         http: an ``httpx.AsyncClient`` with the gateway's base URL.
         clock: wall time, for the session's end.
         engine: makes the MLS engine; see :mod:`letterlock.client.engines`.
+        apart: another client with the gateway's base URL, for :meth:`hide`: it must share no connection and no cookie
+            with ``http``, and may take another way through the network.
 
     Raises:
         DeviceError: NOT_ENROLLED: the store holds no keys.
     """
 
     def __init__(
-        self, store: DeviceStore, http: httpx.AsyncClient, clock: Clock, engine: EngineFactory = ENGINES[DEFAULT]
+        self,
+        store: DeviceStore,
+        http: httpx.AsyncClient,
+        clock: Clock,
+        engine: EngineFactory = ENGINES[DEFAULT],
+        apart: httpx.AsyncClient | None = None,
     ) -> None:
         self._state: Final = DeviceState(store, clock, engine)
         self._session: Final = Session(self._state, http)
         self._accounts: Final = Accounts(self._state, self._session)
-        self._outgoings: Final = Outgoings(self._state, self._session)
+        self._hidden: Final = Hidden(self._state, self._session, apart)
+        self._outgoings: Final = Outgoings(self._state, self._session, self._hidden)
         self._receiving: Final = Receiving(self._state, self._session, self._accounts, self._outgoings)
         self._commits: Final = Commits(self._state, self._session, self._accounts, self._receiving)
         self._wakes: Final = Wakes(self._state, self._session)
@@ -307,7 +316,8 @@ class Device:
             resends: the message that this one repeats after a recipient reported a failure: a new id, linked to it.
 
         Raises:
-            DeviceError: UNKNOWN_GROUP, GROUP_STOPPED, BELOW_FLOOR; for a resend UNKNOWN_MESSAGE, NO_RESEND.
+            DeviceError: UNKNOWN_GROUP, GROUP_STOPPED, BELOW_FLOOR; for a resend UNKNOWN_MESSAGE, NO_RESEND; in a group
+                of :meth:`hide` NO_WAY_APART, NO_DELIVERY_TOKENS.
             EnvelopeError: TOO_LARGE.
             EngineError: a commit is under way, or this device was removed.
         """
@@ -383,8 +393,72 @@ class Device:
         return taken
 
     async def flush(self) -> int:
-        """Sends the outbox over HTTP; returns how many were accepted."""
+        """Sends the outbox over HTTP; returns how many were accepted. What goes by tokens: :meth:`flush_hidden`."""
         return await self._outgoings.flush()
+
+    # -- without a session ------------------------------------------------------------------------------------------
+
+    async def hand_out_tokens(self, ref: GroupRef) -> int:
+        """Gives members' devices tokens, by which they can send to this device without a session.
+
+        Where this device sends in the group by tokens itself, they travel so; else over the session.
+
+        Returns:
+            to how many devices; those that hold enough get none.
+
+        Raises:
+            DeviceError: UNKNOWN_GROUP, GROUP_STOPPED; NO_DELIVERY_TOKENS: a member's device can be told only openly.
+            RelayError: CONFLICT: the gateway's policy has no tokens; refused or unreachable.
+        """
+        return await self._outgoings.hand_out(ref)
+
+    async def revoke_tokens(self, device: DeviceId) -> int:
+        """Whatever a device still holds of this one's tokens is worth nothing any more; returns how many were live.
+
+        The relay never knew whose they were. Leave or stop the group too, or it gets new ones.
+
+        Raises:
+            RelayError: refused or unreachable.
+        """
+        return await self._hidden.revoke(device)
+
+    def can_hide(self, ref: GroupRef) -> bool:
+        """Whether every member's device has handed out a token to this one that is left: what :meth:`hide` needs.
+
+        Raises:
+            DeviceError: UNKNOWN_GROUP, GROUP_STOPPED.
+        """
+        return self._hidden.ready(self._state.live(ref))
+
+    async def hide(self, ref: GroupRef) -> None:
+        """From now on this device sends in this group by members' tokens alone, and the relay is not told who sends.
+
+        Call :meth:`hand_out_tokens` first, so that the others can do the same. What cannot go so is not sent, and
+        nothing falls back to the session. The network address and the moment are seen as ever.
+
+        Raises:
+            DeviceError: UNKNOWN_GROUP, GROUP_STOPPED; NO_WAY_APART: the device was made without ``apart``.
+        """
+        await self._hidden.begin(ref)
+
+    async def hide_no_more(self, ref: GroupRef) -> None:
+        """From now on this device sends in this group over its session again.
+
+        Raises:
+            DeviceError: UNKNOWN_GROUP.
+        """
+        await self._hidden.end(ref)
+
+    async def flush_hidden(self) -> int:
+        """Sends what waits by tokens, over the connection apart; returns how many copies were accepted.
+
+        The stream never carries them: call it when something was sent or received.
+
+        Raises:
+            DeviceError: NO_WAY_APART.
+            RelayError: unreachable, or takes none now: the rest goes with the next call.
+        """
+        return await self._hidden.flush()
 
     # -- a lesser path, by a person's own word ------------------------------------------------------------------------
 
@@ -437,6 +511,8 @@ class Device:
         # A report that cannot be made now holds up nothing: it is kept, and made with the next run.
         with suppress(RelayError):
             await self._stuck.report()
+        with suppress(RelayError):
+            await self._outgoings.replenish()
 
     def waiting(self, after: int, limit: int) -> list[Sending]:
         """Outbox entries after a position."""

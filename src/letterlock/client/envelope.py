@@ -53,11 +53,13 @@ class EnvelopeKind(IntEnum):
     """A signed receipt (:mod:`letterlock.assurance.receipts`), which has a signature of its own."""
     PAYLOAD = 3
     """What a person says (:mod:`letterlock.client.payload`)."""
+    TOKENS = 4
+    """Delivery tokens for members' devices (:mod:`letterlock.client.tokens`)."""
 
     @property
     def speaks(self) -> bool:
         """Whether it is a message to people or applications: bound by floors, receipted."""
-        return self is not EnvelopeKind.RECEIPT
+        return self in {EnvelopeKind.CONTENT, EnvelopeKind.PAYLOAD}
 
 
 @dataclass(frozen=True, slots=True)

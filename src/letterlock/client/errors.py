@@ -118,6 +118,23 @@ class MediaError(OperationError[MediaReason]):
 
 
 @unique
+class TokenReason(Reason):
+    """Why a delivery, or what hands out tokens, is refused."""
+
+    NOT_A_DELIVERY = "not_a_sealed_delivery"
+    UNKNOWN = "delivery_for_a_token_that_was_not_handed_out"
+    NOT_AUTHENTIC = "delivery_not_authentic"
+    NOT_MLS = "delivery_holds_no_mls_message"
+    MALFORMED = "tokens_malformed"
+
+
+class TokenError(OperationError[TokenReason]):
+    """A delivery cannot be opened, or tokens cannot be taken. Nothing of it counts."""
+
+    fault: ClassVar[Fault] = Fault.PEER
+
+
+@unique
 class GateReason(Reason):
     """Why a key package, a commit or a welcome is refused before, or without, the engine."""
 
@@ -193,6 +210,9 @@ class DeviceReason(Reason):
     CONTENT_TOO_LARGE = "content_too_large"
     PUSH_NOT_OFFERED = "push_not_offered"
     """This gateway's settings list no push service."""
+    NO_DELIVERY_TOKENS = "no_delivery_tokens_of_a_member"
+    """A member's device has handed out none, or none is left: nothing was encrypted, and nothing goes another way."""
+    NO_WAY_APART = "no_connection_apart_for_hidden_sending"
     REMOVED = "device_was_removed_from_its_account"
     CONNECTED_ELSEWHERE = "device_connected_a_second_time"
     """Another process runs on a copy of this device."""

@@ -74,7 +74,11 @@ class PendingCommit(msgspec.Struct, frozen=True):
 
 
 class Outgoing(msgspec.Struct, frozen=True):
-    """One send: the ciphertext and its reference, and the words, should the epoch pass before it is taken."""
+    """One send: the ciphertext and its reference, and the words, should the epoch pass before it is taken.
+
+    With a ``token`` it is a copy for one ``device``, a sealed delivery that never goes over the session; ``content`` is
+    then the MLS message in it.
+    """
 
     ref: bytes
     message_ref: bytes
@@ -83,6 +87,8 @@ class Outgoing(msgspec.Struct, frozen=True):
     message: bytes
     content: bytes
     number: int
+    token: bytes = b""
+    device: bytes = b""
 
 
 def chain_start(group_id: bytes, epoch: int) -> bytes:

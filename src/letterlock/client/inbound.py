@@ -26,6 +26,8 @@ from letterlock.client.errors import (
     PayloadError,
     RelayError,
     RelayReason,
+    TokenError,
+    TokenReason,
 )
 from letterlock.client.floors import Put
 from letterlock.client.gate import (
@@ -50,11 +52,15 @@ from letterlock.client.groups import (
     StuckCommit,
     chain_next,
 )
+from letterlock.client.hidden import Hidden
 from letterlock.client.receipts import MAX_REPORTS, digest, reportable
 from letterlock.client.relay import MailboxItem
 from letterlock.client.sent import REPORTS, ROSTERS, epoch_name
 from letterlock.client.state import DeviceState
 from letterlock.client.store import Change
+from letterlock.client.tokens import HELD, ISSUED, MAX_BUNDLES, Bundle, Issued, open_delivery, read_delivery
+from letterlock.client.tokens import decode as decode_tokens
+from letterlock.model.bodies import SealedKind
 from letterlock.model.errors import OperationError
 from letterlock.model.ids import GroupRef, MessageId
 from letterlock.wire.mls import FramingError, parse
@@ -92,13 +98,14 @@ class Item:
 class Inbound:
     """Takes one run. The engine changes as it goes; the caller persists the returned change, or starts over."""
 
-    def __init__(self, state: DeviceState, hints: Hints, seal: Seal) -> None:
+    def __init__(self, state: DeviceState, hints: Hints, seal: Seal, hidden: Hidden) -> None:
         self._state: Final = state
         self._engine: Final = state.engine
         self._directory: Final = state.directory
         self._now_ms: Final = state.clock.now_ms()
         self._hints: Final = hints
         self._seal: Final = seal
+        self._hidden: Final = hidden
         self.groups: Final = dict(state.groups)
         self._gone: list[tuple[str, bytes]] = []
         self._events: list[events.DeviceEvent] = []
@@ -128,6 +135,12 @@ class Inbound:
         return Change(put=put, gone=gone, outbox=tuple(self._outbox), inbox=inbox, cursor=cursor)
 
     async def _one(self, item: Item) -> None:
+        if item.kind is ItemKind.DELIVERY:
+            try:
+                item = self._opened(item)
+            except TokenError as error:
+                self._events.append(events.Finding(item.group, "delivery", str(error.reason), stopped=False))
+                return
         record = self.groups.get(item.group)
         if record is not None and record.stopped:
             self._shut(item)
@@ -143,7 +156,7 @@ class Inbound:
                 await self._application(item, record)
             else:
                 raise GateError(GateReason.PROPOSAL_KIND)
-        except (GateError, EngineError, EnvelopeError, DeviceError, ReceiptError, PayloadError) as error:
+        except (GateError, EngineError, EnvelopeError, DeviceError, ReceiptError, PayloadError, TokenError) as error:
             if error.reason is EngineReason.OWN_MESSAGE and item.kind is ItemKind.APPLICATION:
                 # A relay that does not keep who sent a message brings it to every member, its author among them.
                 return
@@ -152,6 +165,27 @@ class Inbound:
                 # Telling is a courtesy: a device that cannot speak in this group now still takes its mailbox.
                 with suppress(EngineError, DeviceError):
                     self._report(item, record, error)
+
+    def _opened(self, item: Item) -> Item:
+        """The message in a sealed delivery, as if it had come through its group; nothing but messages comes so."""
+        delivery = read_delivery(item.body)
+        found = self._state.issued_token(delivery.name)
+        if found is None:
+            raise TokenError(TokenReason.UNKNOWN)
+        seed, token = found
+        message = open_delivery(delivery, token)
+        issued = self._get(ISSUED, seed)
+        if issued is not None:
+            before = msgspec.msgpack.decode(issued, type=Issued)
+            self._put[ISSUED, seed] = msgspec.msgpack.encode(msgspec.structs.replace(before, used=before.used + 1))
+        try:
+            framed = parse(message)
+        except FramingError:
+            raise TokenError(TokenReason.NOT_MLS) from None
+        if framed.kind is not SealedKind.PRIVATE_APPLICATION:
+            raise TokenError(TokenReason.NOT_MLS)
+        ref = next((one.ref for one in self.groups.values() if one.group_id == framed.group_id), b"")
+        return Item(item.sequence, ItemKind.APPLICATION, ref, item.accepted_ms, message)
 
     def _shut(self, item: Item) -> None:
         """Nothing more is taken for a group that stands. A welcome back is said: who wants in again forgets it first.
@@ -166,7 +200,7 @@ class Inbound:
         self,
         item: Item,
         record: GroupRecord | None,
-        error: GateError | EngineError | EnvelopeError | DeviceError | ReceiptError | PayloadError,
+        error: GateError | EngineError | EnvelopeError | DeviceError | ReceiptError | PayloadError | TokenError,
     ) -> None:
         """A commit that cannot be taken, or did not come, stops the group: the device cannot follow.
 
@@ -263,6 +297,8 @@ class Inbound:
         self._heard(item, record, content)
         if content.kind.speaks:
             self._content(item, record, content)
+        elif content.kind is envelopes.EnvelopeKind.TOKENS:
+            self._tokens(content)
         else:
             self._receipt(item, content, entry)
 
@@ -292,6 +328,17 @@ class Inbound:
                 content.message, content.device, content.group_id, NO_ERA, content.epoch, ciphertext, roster
             )
             self._send(record, self._state.book.made(ReceiptType.DELIVERED, about))
+
+    def _tokens(self, content: envelopes.Envelope) -> None:
+        """Keeps what a member's device handed out to this one."""
+        mine = self._state.keys.device
+        got = [Bundle(one.seed, one.count, one.until_ms) for one in decode_tokens(content.body) if one.device == mine]
+        if got:
+            device = content.device.value
+            held = self._get(HELD, device)
+            before = [] if held is None else msgspec.msgpack.decode(held, type=list[Bundle])
+            kept = [one for one in before if one.next < one.count and one.until_ms > self._now_ms]
+            self._put[HELD, device] = msgspec.msgpack.encode((kept + got)[-MAX_BUNDLES:])
 
     def _heard(self, item: Item, record: GroupRecord, content: envelopes.Envelope) -> None:
         """Says what of the sender's messages did not come, once the sender knows that the relay took it."""
@@ -332,13 +379,27 @@ class Inbound:
         self._send(record, self._state.book.made(ReceiptType.FAILED, about, failure))
 
     def _send(self, record: GroupRecord, receipt: bytes) -> None:
+        hidden = self._hidden.on(record.ref)
+        if hidden:
+            try:
+                self._hidden.require(record, self._get)
+            except DeviceError as error:
+                # No receipt rather than one that says who received.
+                finding = events.Finding(record.ref, "receipt", str(error.reason), stopped=False)
+                if finding not in self._events:
+                    self._events.append(finding)
+                return
         number = self._number(SPOKEN, record.ref) + 1
         oldest = self._oldest.setdefault(record.ref, number)
         outgoing = self._seal(
             record, envelopes.EnvelopeKind.RECEIPT, MessageId(os.urandom(16)), receipt, number, oldest
         )
         self._put[SPOKEN, record.ref] = number.to_bytes(8)
-        self._outbox.append(msgspec.msgpack.encode(outgoing))
+        copies = [outgoing]
+        if hidden:
+            copies, left = self._hidden.copies(record, outgoing, self._get)
+            self._note(left)
+        self._outbox += map(msgspec.msgpack.encode, copies)
 
     def _roster(self, record: GroupRecord, epoch: int) -> bytes:
         """The roster's hash at an epoch whose messages still open; empty for another."""

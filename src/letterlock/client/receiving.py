@@ -55,7 +55,7 @@ class Receiving:
         """Takes a run; the state is durable when it returns."""
         state = self._state
         async with state.lock:
-            inbound = Inbound(state, self._hints, self._outgoings.sealed)
+            inbound = Inbound(state, self._hints, self._outgoings.sealed, self._outgoings.hidden)
             try:
                 change = await inbound.take(items)
             except BaseException:

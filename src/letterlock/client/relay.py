@@ -231,6 +231,25 @@ class PushAnswer(_Answer, frozen=True):
     expires_ms: int
 
 
+class TokensAnswer(_Answer, frozen=True):
+    """POST /v1/devices/{id}/delivery-tokens."""
+
+    live: int
+    expires_ms: int
+
+
+class RevokedTokens(_Answer, frozen=True):
+    """POST /v1/devices/{id}/delivery-tokens/revoke."""
+
+    revoked: int
+
+
+class DeliveryAnswer(_Answer, frozen=True):
+    """POST /v1/deliveries."""
+
+    status: str
+
+
 class Problem(_Answer, frozen=True):
     """RFC 9457, as far as we act on it. ``detail`` and ``title`` are not kept."""
 

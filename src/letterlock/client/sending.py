@@ -9,10 +9,11 @@ import msgspec
 from letterlock.assurance.receipts import NO_ERA, Receipted, ReceiptType
 from letterlock.assurance.remedies import forbids_resend
 from letterlock.client import envelope as envelopes
-from letterlock.client import events
+from letterlock.client import events, tokens
 from letterlock.client.errors import DeviceError, DeviceReason, EngineError, EngineReason, RelayError, RelayReason
 from letterlock.client.floors import Put
 from letterlock.client.groups import GROUPS, SPOKEN, GroupRecord, Outgoing
+from letterlock.client.hidden import Hidden
 from letterlock.client.receipts import digest
 from letterlock.client.relay import SendAnswer
 from letterlock.client.sent import DIGESTS, SENT, Decided, MessageReceipts, SentRecord
@@ -51,9 +52,10 @@ _ARRIVED: Final = frozenset({stream.ResultStatus.ACCEPTED, stream.ResultStatus.D
 class Outgoings:
     """Seals, stores and sends. Nothing leaves before the state that encrypted it is durable."""
 
-    def __init__(self, state: DeviceState, session: Session) -> None:
+    def __init__(self, state: DeviceState, session: Session, hidden: Hidden) -> None:
         self._state: Final = state
         self._session: Final = session
+        self.hidden: Final = hidden
 
     def sealed(
         self,
@@ -107,6 +109,8 @@ class Outgoings:
             message = MessageId(os.urandom(16))
             record = self._state.live(ref)
             self._state.require_floor(record)
+            if self.hidden.on(record.ref):
+                self.hidden.require_way()
             if resends is not None:
                 self._require_resend(resends)
             self._queue(record, kind, message, content, resends)
@@ -156,6 +160,33 @@ class Outgoings:
             gone = [(SENT, record.message) for record in old] + [(DIGESTS, record.ciphertext) for record in old]
             self._state.persist(gone=tuple(gone))
         return len(old)
+
+    async def hand_out(self, ref: GroupRef) -> int:
+        """See :meth:`letterlock.client.device.Device.hand_out_tokens`."""
+        async with self._state.lock:
+            wanting = self.hidden.wanting(self._state.live(ref))
+        if not wanting:
+            return 0
+        entries = await self.hidden.make(wanting)
+        async with self._state.lock:
+            kind, body = envelopes.EnvelopeKind.TOKENS, tokens.encode(entries)
+            handed, gone = self.hidden.handed(entries)
+            self._queue(self._state.live(ref), kind, MessageId(os.urandom(16)), body, put=handed, gone=gone)
+            self._state.forget_tokens()
+        self._state.wake()
+        return len(entries)
+
+    async def replenish(self) -> None:
+        """Hands out more where members' devices hold few, in groups in which this device sends by tokens."""
+        for ref in list(self._state.groups):
+            if not self.hidden.on(ref) or self._state.groups[ref].stopped:
+                continue
+            try:
+                self.hidden.require(self._state.groups[ref], self._state.store.get)
+                await self.hand_out(GroupRef(ref))
+            except DeviceError:
+                # Without a token of theirs it would go over the session: the application has to ask for that.
+                continue
 
     async def mark_read(self, received: events.Received | events.PayloadReceived) -> None:
         """Sends a read receipt."""
@@ -259,14 +290,24 @@ class Outgoings:
         message: MessageId,
         content: bytes,
         resends: MessageId | None = None,
+        put: tuple[Put, ...] = (),
+        gone: tuple[tuple[str, bytes], ...] = (),
     ) -> None:
         """Sealed under the next number, and durable, with what receipts for a content will be compared with."""
-        number = int.from_bytes(self._state.store.get(SPOKEN, record.ref) or b"") + 1
+        get = self._state.store.get
+        hidden = self.hidden.on(record.ref)
+        if hidden:
+            self.hidden.require(record, get)
+        number = int.from_bytes(get(SPOKEN, record.ref) or b"") + 1
         outgoing = self.sealed(record, kind, message, content, number)
-        put: tuple[Put, ...] = ((SPOKEN, record.ref, number.to_bytes(8)),)
+        put += ((SPOKEN, record.ref, number.to_bytes(8)),)
+        copies: tuple[Outgoing, ...] = (outgoing,)
+        if hidden:
+            made, left = self.hidden.copies(record, outgoing, get)
+            copies, put = tuple(made), put + left
         if kind.speaks:
             put += self._kept(record, outgoing, b"" if resends is None else resends.value)
-        self._state.persist(put=put, outbox=(msgspec.msgpack.encode(outgoing),))
+        self._state.persist(put=put, gone=gone, outbox=tuple(map(msgspec.msgpack.encode, copies)))
 
     def _resealed(self, outgoing: Outgoing) -> Outgoing | Reason:
         """The same words under the current epoch, or why not: the group is over, or fell below a floor."""
@@ -297,6 +338,9 @@ class Outgoings:
         for position, data in self._state.store.outbox():
             if position > after and len(found) < limit:
                 entry = msgspec.msgpack.decode(data, type=Outgoing)
+                if entry.token:
+                    # Never over the session, which would say who sends it.
+                    continue
                 target = stream.Submission(stream.TargetKind.GROUP, entry.ref, entry.message_ref, entry.body)
                 found.append((Sending(position, target), entry))
         return found

@@ -20,9 +20,11 @@ from letterlock.client.groups import GROUPS, PENDING, GroupRecord, PendingCommit
 from letterlock.client.receipts import ReceiptBook
 from letterlock.client.sent import REPORTS, ROSTERS, epoch_name
 from letterlock.client.store import Change, DeviceStore
+from letterlock.client.tokens import ISSUED, Issued, Token, derive
 from letterlock.model.clock import Clock
 from letterlock.model.ids import AccountId, DeviceId, GroupRef
 from letterlock.model.protection import Protection
+from letterlock.wire.delivery import hash_of, name_of
 
 
 class Roster(NamedTuple):
@@ -61,6 +63,7 @@ class DeviceState:
         """Called when the outbox grows."""
         self.book: Final = ReceiptBook(self.keys, self.directory, self.floors)
         self._rosters: dict[bytes, Roster] = {}
+        self._tokens: dict[bytes, tuple[bytes, Token]] | None = None
         self.login_counter: int | None = None
         """What a login under way states."""
         self._make_engine: Final = make_engine
@@ -148,11 +151,15 @@ class DeviceState:
         sent: tuple[int, ...] = (),
         inbox: tuple[bytes, ...] = (),
         cursor: int | None = None,
-    ) -> None:
-        """One durable step with whatever the engine changed. When it fails, memory goes back to what is durable."""
+    ) -> list[int]:
+        """One durable step with whatever the engine changed. When it fails, memory goes back to what is durable.
+
+        Returns:
+            the positions of the new outbox entries.
+        """
         changes = self.engine.take_changes()
         try:
-            self.store.commit(Change(changes, put, gone, outbox, sent, inbox, (), cursor))
+            return self.store.commit(Change(changes, put, gone, outbox, sent, inbox, (), cursor))[0]
         except BaseException:
             self.roll_back()
             raise
@@ -172,7 +179,22 @@ class DeviceState:
         self.engine = self._make_engine(self.keys.leaf, self.store.engine_parts())
         self.groups.clear()
         self._rosters.clear()
+        self._tokens = None
         self._resume()
+
+    def issued_token(self, name: bytes) -> tuple[bytes, Token] | None:
+        """The token of this name that this device handed out, and the seed of its bundle."""
+        if self._tokens is None:
+            self._tokens = {}
+            for seed, data in self.store.entries(ISSUED).items():
+                for place in range(msgspec.msgpack.decode(data, type=Issued).count):
+                    token = derive(seed, place)
+                    self._tokens[name_of(hash_of(token.shown))] = (seed, token)
+        return self._tokens.get(name)
+
+    def forget_tokens(self) -> None:
+        """What was handed out has changed."""
+        self._tokens = None
 
     def close(self) -> None:
         """Removes the engine's traces from memory storage and closes the store."""

@@ -10,7 +10,7 @@ from letterlock.gateway.shown import shown_of
 from letterlock.model.capability import Channel
 from letterlock.model.ids import MessageId
 from letterlock.model.protection import Protection, Verifier
-from letterlock.model.traces import Traces
+from letterlock.model.traces import Deliveries, Traces
 from letterlock.policy.decision import Decision
 from letterlock.policy.facts import Body, Claim, Face, Facts, Framing, OnDowngrade, Submission, Traffic, Ways
 from letterlock.policy.proof import ProvenPolicy
@@ -40,6 +40,9 @@ class Prepared(Struct, frozen=True, gc=False):
     unframed: Decision
     unframed_shown: Shown
     traces: Traces
+    delivered: Decision
+    delivered_shown: Shown
+    deliveries: Deliveries
 
 
 class SealedPolicy:
@@ -73,9 +76,11 @@ class SealedPolicy:
             # More evidence is shown; it is no reason to deliver what framing alone would not.
             same = (tracked.action, tracked.retention_ms) == (framed.action, framed.retention_ms)
             unframed = self._decide(tenant, evidence.Framing.ABSENT, evidence.Form.UNPARSED)
+            metadata = self._policy.of(tenant).policy.metadata
             found = self._prepared[tenant] = Prepared(
-                framed, shown, raised if same else shown, *unframed, self._policy.of(tenant).policy.metadata.traces
-            )
+                framed, shown, raised if same else shown, *unframed, metadata.traces, *self._delivered(tenant),
+                metadata.deliveries,
+            )  # fmt: skip
         return found
 
     def _decide(
@@ -100,6 +105,29 @@ class SealedPolicy:
                 framing=Framing.VALID if parsed else Framing.INVALID,
                 grade=assessment.grade,
                 submission=Submission.DEVICE_SESSION,
+                floor=Protection.E2EE,
+                ways=Ways.of(Channel.RELAY),
+                on_downgrade=OnDowngrade.REFUSE,
+                face=Face.CANNOT_ASK,
+                traffic=Traffic.CONVERSATION,
+            )
+        )
+        return decision, shown_of(assessment, decision)
+
+    def _delivered(self, tenant: int) -> tuple[Decision, Shown]:
+        """Of what comes with a token: its group, and that it is MLS at all, is the word of whoever was handed one."""
+        assessment = assess(
+            evidence.Envelope(evidence.Form.SEALED, evidence.Claim.E2EE, evidence.Framing.ABSENT),
+            evidence.Session(evidence.Source.DELIVERY_TOKEN, evidence.Standing.AUTHORISED),
+            self._path,
+        )
+        decision = self._policy.of(tenant).decide(
+            Facts(
+                body=Body.SEALED,
+                claim=Claim.E2EE_AUTHORISED,
+                framing=Framing.VALID,
+                grade=assessment.grade,
+                submission=Submission.DELIVERY_TOKEN,
                 floor=Protection.E2EE,
                 ways=Ways.of(Channel.RELAY),
                 on_downgrade=OnDowngrade.REFUSE,

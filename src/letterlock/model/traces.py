@@ -26,6 +26,15 @@ class SenderKept(Enum):
     NOT_STORED = "not_stored"
 
 
+@unique
+class Deliveries(Enum):
+    """Whether messages are taken from whoever holds a token that their recipient handed out."""
+
+    NONE = "none"
+    """A message needs its device's session."""
+    BY_TOKEN = "by_token"  # noqa: S105 - a word, no token
+
+
 @dataclass(frozen=True, slots=True)
 class Traces:
     """What is left of one tenant's messages, as its policy has it."""

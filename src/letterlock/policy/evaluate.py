@@ -158,6 +158,8 @@ def _routed(ground: Ground, cell: Cell) -> Decision:
         return _deliver(ground, cell, standing.good, Fall.NOT_A_FALL, rule)
     device = cell.submission is Submission.DEVICE_SESSION
     accepted = cell.answer in (policy.consent.device_session if device else policy.consent.tenant_api)
+    # Whoever holds a token is nobody known, so nobody's answer is theirs.
+    accepted = accepted and cell.submission is not Submission.DELIVERY_TOKEN
     if standing.candidates and accepted and cell.cause is not Cause.UNAUTHENTICATED_FAILURE:
         rule = "consent.device_session" if device else "consent.tenant_api"
         return _deliver(ground, cell, standing.candidates, Fall.CONSENTED, rule)

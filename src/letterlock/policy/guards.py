@@ -100,6 +100,8 @@ def _no_silent_fall(ground: Ground, cell: Cell, decision: Decision) -> bool:
 def _consent(_: Ground, cell: Cell, decision: Decision) -> bool:
     if decision.fall is not Fall.CONSENTED:
         return True
+    if cell.submission is Submission.DELIVERY_TOKEN:
+        return False
     if cell.submission is Submission.DEVICE_SESSION:
         return cell.answer is Answer.DEVICE_SIGNED
     return cell.answer is not Answer.NONE
@@ -221,7 +223,11 @@ PATH_GUARDS: Final = (
         (Envelope.SEALED,),
     ),
     PathGuard("no_silent_fall", "no fall, sideways included, without consent or a written rule", _no_silent_fall),
-    PathGuard("consent_is_an_answer", "a consented fall has an answer, for a device its own signature", _consent),
+    PathGuard(
+        "consent_is_an_answer",
+        "a consented fall has an answer, for a device its own signature; whoever holds a token has none",
+        _consent,
+    ),
     PathGuard("allowed_falls_are_written", "a fall allowed by policy follows a written rule with its reason", _allowed),
     PathGuard("unknown_never_unasked", "a path of unknown protection is taken only with a person's consent", _unknown),
     PathGuard(

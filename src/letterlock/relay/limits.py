@@ -49,5 +49,12 @@ PIECES_PER_PURGE: Final = 64
 """16 MiB overwritten in one transaction: some tens of milliseconds of the writer."""
 PUSH_TTL_MS: Final = 30 * 86_400_000
 """A subscription that its device has not confirmed for so long: the device will not be back before its mailbox is."""
+TOKENS_LIVE: Final = 8_192
+"""Delivery tokens of a device: more than a hundred contacts, and at most so many messages of strangers in a mailbox."""
+TOKENS_AT_ONCE: Final = 1_024
+TOKEN_TTL_MS: Final = 30 * 86_400_000
+"""As long as a message waits; rounded up to the end of a day."""
+DELIVERIES_AT_ONCE: Final = 64
+"""Submissions without a session that are under way: whoever floods takes this much of us and no more."""
 PUSHES_AT_ONCE: Final = 16
 """Open requests to push services: a slow one holds up neither the others nor our sockets."""

@@ -47,6 +47,7 @@ class Lifetime(Enum):
     RECEIPTS = "3 days"
     KEPT_COPY = "as long as the consent to keep it says"
     ATTACHMENT = "until every recipient has acknowledged it; 30 days at most, an unfinished upload one day"
+    TOKEN = "until spent or revoked; 31 days at most"  # noqa: S105 - words about tokens
     PUSH = "until the device ends it, its push service does, or 30 days after it was last confirmed"
     INTENT = "until its outcome is recorded"
     SUBJECT = "until the person is erased"
@@ -142,6 +143,9 @@ TABLES: Final[dict[str, dict[str, Column]]] = {
     ),
     "push_subscription": _table(
         _L.PUSH, routing="mailbox", pseudonym="tenant endpoint_mac", sealed="sealed", state="generation expires_ms"
+    ),
+    "delivery_token": _table(
+        _L.TOKEN, credential_hash="hash", pseudonym="tenant", routing="mailbox", state="expires_ms"
     ),
     "attachment": _table(
         _L.ATTACHMENT, pseudonym="no tenant id", routing="uploader group_no", state="size received expires_ms"
@@ -247,6 +251,7 @@ DUE: Final = (
     Due("early_receipt", _L.RECEIPTS, "expires_ms <= :by"),
     Due("kept_copy", _L.KEPT_COPY, "expires_ms <= :by"),
     Due("push_subscription", _L.PUSH, "expires_ms <= :by"),
+    Due("delivery_token", _L.TOKEN, "expires_ms <= :by"),
     Due("attachment", _L.ATTACHMENT, "expires_ms <= :by"),
     Due("consent", _L.QUESTION, "expires_ms <= :by AND id NOT IN (SELECT consent FROM kept_copy)"),
     Due("challenge", _L.QUESTION, "expires_ms <= :by AND id NOT IN (SELECT challenge FROM consent)"),

@@ -80,6 +80,14 @@ class RelayReason(Reason):
     WRONG_OFFSET = "wrong_offset"
     NO_RECIPIENTS = "no_recipients"
     """Nobody but the caller's device is in the group: nobody would ever fetch it."""
+    DELIVERIES_NOT_OFFERED = "deliveries_not_offered"
+    """The tenant's policy takes messages of sessions alone."""
+    TOKEN_REFUSED = "token_refused"  # noqa: S105 - the code of a reason
+    """Unknown, spent, revoked, expired, or of another gateway: one answer for all."""
+    TOKEN_TAKEN = "token_taken"  # noqa: S105 - the code of a reason
+    TOO_MANY_TOKENS = "too_many_tokens"
+    BAD_DELIVERY = "bad_delivery"
+    """Not a sealed delivery for this token; or it came with credentials, which would say who sent it."""
 
 
 def relay_refused(reason: RelayReason, **facts: Fact) -> CommitRefused:

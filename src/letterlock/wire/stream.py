@@ -60,6 +60,8 @@ class ItemKind(IntEnum):
     PROPOSAL = 2
     COMMIT = 3
     WELCOME = 4
+    DELIVERY = 5
+    """Submitted with a delivery token: of which group, only the recipient can tell."""
 
 
 @unique

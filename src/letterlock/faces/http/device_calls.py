@@ -53,6 +53,11 @@ STATUS: Final[dict[RelayReason, int]] = {
     _R.ATTACHMENT_QUOTA: 409,
     _R.WRONG_OFFSET: 409,
     _R.NO_RECIPIENTS: 409,
+    _R.DELIVERIES_NOT_OFFERED: 409,
+    _R.TOKEN_REFUSED: 403,
+    _R.TOKEN_TAKEN: 409,
+    _R.TOO_MANY_TOKENS: 409,
+    _R.BAD_DELIVERY: 422,
 }
 """Total: a test holds it against the closed list of reasons."""
 

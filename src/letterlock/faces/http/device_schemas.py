@@ -4,9 +4,10 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
-from letterlock.relay.limits import MAX_GROUP_ID, MAX_KEY_PACKAGES_PUT, MAX_STATE_COUNTER
+from letterlock.relay.limits import MAX_GROUP_ID, MAX_KEY_PACKAGES_PUT, MAX_STATE_COUNTER, TOKENS_AT_ONCE
 from letterlock.storage.relay_commands import MAX_MEMBERS
 from letterlock.wire.attachment import BLOB_SIZES, PIECE
+from letterlock.wire.delivery import MAX_DELIVERY, TOKEN_BYTES
 from letterlock.wire.webpush import AUTH_BYTES, MAX_ENDPOINT, PUBLIC_BYTES
 
 ID_PATTERN: Final = "_[0-9a-f]{32}$"
@@ -347,3 +348,37 @@ class PushAnswer(Struct, frozen=True):
     """When it ends unless it is sent again."""
 
     expires_ms: int
+
+
+class TokenHashes(Struct, frozen=True, forbid_unknown_fields=True):
+    """SHA-256 of each token: the relay is not shown a token before it is used."""
+
+    hashes: Annotated[list[Hash], Meta(min_length=1, max_length=TOKENS_AT_ONCE)]
+
+
+class TokensAnswer(Struct, frozen=True):
+    """How many tokens of this device are live, and until when those of this request are good."""
+
+    live: int
+    expires_ms: int
+
+
+class RevokedTokens(Struct, frozen=True):
+    """How many of them were live."""
+
+    revoked: int
+
+
+class NewDelivery(Struct, frozen=True, forbid_unknown_fields=True):
+    """A token of the recipient's device, and a sealed delivery."""
+
+    token: Annotated[bytes, Meta(min_length=TOKEN_BYTES, max_length=TOKEN_BYTES)]
+    body: Annotated[bytes, Meta(max_length=MAX_DELIVERY)]
+
+
+class DeliveryAnswer(Struct, frozen=True):
+    """``accepted``, or ``duplicate`` for the same again."""
+
+    status: str
+    message_id: str
+    record_hash: str

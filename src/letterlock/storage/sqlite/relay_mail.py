@@ -68,6 +68,7 @@ def empty_mailbox(tx: Transaction, mailbox: int) -> int:
         )
     ]
     run(db, "UPDATE device SET head=? WHERE mailbox=?", (head, mailbox))
+    run(db, "DELETE FROM delivery_token WHERE mailbox=?", (mailbox,))
     if dropped:
         tenant = tx.state.mailbox(db, mailbox).tenant
         run(db, _GIVEN_UP, (tx.began(tenant), tx.purged(tenant), apsw.carray(array("q", dropped))))

@@ -1,10 +1,12 @@
 """What the writer does for the delivery service: one handler a command."""
 
 from letterlock.storage import attachment_commands as a
+from letterlock.storage import delivery_commands as d
 from letterlock.storage import push_commands as p
 from letterlock.storage import relay_commands as c
 from letterlock.storage.sqlite import (
     attachment_ops,
+    delivery_ops,
     push_ops,
     relay_devices,
     relay_groups,
@@ -41,6 +43,10 @@ def relay_handlers() -> dict[type, Handler]:
         a.AppendAttachment: attachment_ops.append_attachment,
         a.ReleaseAttachment: attachment_ops.release_attachment,
         a.PurgeAttachments: attachment_ops.purge_attachments,
+        d.AddTokens: delivery_ops.add_tokens,
+        d.RevokeTokens: delivery_ops.revoke_tokens,
+        d.PurgeTokens: delivery_ops.purge_tokens,
+        d.AcceptDelivery: delivery_ops.accept_delivery,
         p.PutSubscription: push_ops.put_subscription,
         p.DropSubscription: push_ops.drop_subscription,
         p.PurgeSubscriptions: push_ops.purge_subscriptions,

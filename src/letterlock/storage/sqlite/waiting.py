@@ -76,7 +76,7 @@ class Waiting:
 
         Args:
             tenant: whose.
-            sender: the mailbox of the device that sent it.
+            sender: the mailbox of the device that sent it; 0 where nobody knows.
             size: bytes.
             unnamed: its number, where its row does not name the sender.
         """
@@ -84,15 +84,8 @@ class Waiting:
             if len(self.sent_by) >= KNOWN_SENDERS:
                 del self.sent_by[next(iter(self.sent_by))]
             self.sent_by[unnamed] = sender
-        mine = self.senders.get(sender)
-        if mine is None:
-            mine = self.senders[sender] = Count(tenant, 0, 0, self._sender_limits)
-        mine.messages += 1
-        mine.bytes += size
-        if mine.messages >= mine.messages_mark or mine.bytes >= mine.bytes_mark:
-            self.wanted = True
-            if _reached(mine, self._sender_limits):
-                self.over.add(sender)
+        if sender:
+            self._count_sender(tenant, sender, size)
         all_of_it = self.tenants.get(tenant)
         if all_of_it is None:
             all_of_it = self.tenants[tenant] = Count(tenant, 0, 0, self._tenant_limits)
@@ -102,6 +95,17 @@ class Waiting:
             self.wanted = True
             if _reached(all_of_it, self._tenant_limits):
                 self.tenants_over.add(tenant)
+
+    def _count_sender(self, tenant: int, sender: int, size: int) -> None:
+        mine = self.senders.get(sender)
+        if mine is None:
+            mine = self.senders[sender] = Count(tenant, 0, 0, self._sender_limits)
+        mine.messages += 1
+        mine.bytes += size
+        if mine.messages >= mine.messages_mark or mine.bytes >= mine.bytes_mark:
+            self.wanted = True
+            if _reached(mine, self._sender_limits):
+                self.over.add(sender)
 
     def seen(self, until: int) -> WaitingSeen:
         """The counters now, to be compared with what the store holds of messages up to a number."""
