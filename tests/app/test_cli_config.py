@@ -42,6 +42,14 @@ DEFAULTS: dict[str, Any] = {
     "sms.enquire_link_s": 30,
     "push.hosts": [],
     "push.subject": "",
+    "apns.topic": "",
+    "apns.team_id": "",
+    "apns.key_id": "",
+    "apns.key": "",
+    "apns.host": "api.push.apple.com",
+    "apns.ca": "",
+    "fcm.service_account": "",
+    "fcm.host": "fcm.googleapis.com",
     "log.level": "info",
 }
 
@@ -125,6 +133,18 @@ REFUSED_BESIDE_ACCEPTED = [
         {"push": {"subject": "mailto:ops@example.net"}},
         SettingsReason.INVALID,
     ),
+    (
+        {"apns": {"key": "file:/k.p8", "topic": "net.example.app", "team_id": "TEAM123456"}},
+        {"apns": {"key": "file:/k.p8", "topic": "net.example.app", "team_id": "TEAM123456", "key_id": "KEY1234567"}},
+        SettingsReason.INVALID,
+    ),
+    ({"apns": {"host": "api.push.example.com"}}, {"apns": {"host": "127.0.0.1:9"}}, SettingsReason.PUSH_HOST),
+    (
+        {"environment": "prod", "fcm": {"host": "127.0.0.1:9"}},
+        {"environment": "dev", "fcm": {"host": "127.0.0.1:9"}},
+        SettingsReason.PUSH_HOST,
+    ),
+    ({"fcm": {"service_account": "{}"}}, {"fcm": {"service_account": "env:FCM"}}, SettingsReason.SECRET_INLINE),
     ({"log": {"level": "trace"}}, {"log": {"level": "debug"}}, SettingsReason.INVALID),
     ({"store": {"purge_every_s": 0}}, {"store": {"purge_every_s": 1}}, SettingsReason.INVALID),
 ]

@@ -22,13 +22,18 @@ from letterlock.relay.push_schedule import DELAY_MS, MAX_TRIES, PAUSE_MS
 from letterlock.storage.relay_commands import RelayReason
 from letterlock.storage.sqlite.push_reads import PushReads
 from letterlock.transports.push import web
-from letterlock.transports.push.port import PushResult
+from letterlock.transports.push.port import PushDrivers, PushResult
 from letterlock.transports.push.web import WebPushSender
+from letterlock.wire.push_targets import WebTarget
 from letterlock.wire.webpush import WAKE_UP, HostList, Subscription, private_key, public_bytes, vapid
 
 GROUP = b"LETTERCANARYgroup55"
 KEY = private_key(bytes(range(64)))
 HIGH = DELAY_MS[1]
+
+
+def web_target(endpoint: str, public: bytes, auth: bytes) -> WebTarget:
+    return WebTarget(Subscription(endpoint, public, auth))
 
 
 class Stage:
@@ -42,17 +47,18 @@ class Stage:
         self.hub = Hub()
         self.results: list[PushResult] = []
         self.push = Push(
-            world.committer, PushReads(world.readers), world.keys, b"e" * 32, hosts, self.sender, self.hub.connected,
+            world.committer, PushReads(world.readers), world.keys, b"e" * 32, PushDrivers(self.sender),
+            self.hub.connected,
             world.clock, os.urandom, self.results.append, lambda: 0.5,
         )  # fmt: skip
         self.hub.absent = self.push.absent
         world.notified.notify = self.hub.notify  # type: ignore[method-assign]
 
-    async def subscribe(self, phone: Phone) -> tuple[Subscription, UserAgent]:
+    async def subscribe(self, phone: Phone) -> tuple[WebTarget, UserAgent]:
         endpoint, agent = self.service.subscribe(public_bytes(KEY))
-        subscription = Subscription(endpoint, agent.public, agent.auth)
-        await self.push.register(phone.caller, phone.id, subscription)
-        return subscription, agent
+        target = web_target(endpoint, agent.public, agent.auth)
+        await self.push.register(phone.caller, phone.id, target)
+        return target, agent
 
     async def later(self, milliseconds: int = HIGH) -> None:
         self.world.clock.advance(milliseconds)
@@ -86,14 +92,14 @@ async def test_the_one_who_is_away_is_woken_and_the_one_who_is_here_is_not(tmp_p
             await commit(here, ann, ref, epoch)
         assert here.service.requests == 0, "nothing is sent on the way of a message"
         await here.later()
-        assert [woken.endpoint for woken in here.service.woken] == [away.endpoint], "one, for five messages"
+        assert [woken.endpoint for woken in here.service.woken] == [away.address], "one, for five messages"
         assert here.results == [PushResult.SENT]
         here.hub.leave(mail)
         await commit(here, ann, ref, 6)
         await here.later()
         assert len(here.service.woken) == 2, "bob was woken just now; cat has gone"
         await here.later(PAUSE_MS)
-        assert Counter(woken.endpoint for woken in here.service.woken)[away.endpoint] == 2
+        assert Counter(woken.endpoint for woken in here.service.woken)[away.address] == 2
         assert here.service.refused == []
 
 
@@ -160,7 +166,7 @@ async def test_a_subscription_that_is_over_is_forgotten(tmp_path: Path) -> None:
         ann, bob = await enrolled(here.world, "a1", "b1")
         ref = await group_of(here.world, GROUP, ann, bob)
         subscription, _ = await here.subscribe(bob)
-        here.service.unsubscribe(subscription.endpoint)
+        here.service.unsubscribe(subscription.address)
         await commit(here, ann, ref, 1)
         await here.later()
         assert here.results == [PushResult.GONE]
@@ -173,7 +179,7 @@ async def test_a_subscription_that_is_over_is_forgotten(tmp_path: Path) -> None:
         await commit(here, ann, ref, 3)
         await here.later(PAUSE_MS)
         assert here.results == [PushResult.GONE] * 2
-        assert fresh.endpoint.encode() not in b"".join(p.read_bytes() for p in tmp_path.iterdir() if p.is_file())
+        assert fresh.address.encode() not in b"".join(p.read_bytes() for p in tmp_path.iterdir() if p.is_file())
         page = await here.world.mailboxes.page(bob.caller.tenant_id, bob.mailbox, 0, 10)
         assert len(page.items) == 4, "no message is lost with a push"
 
@@ -224,9 +230,9 @@ async def test_what_would_not_get_better_is_not_repeated_and_no_redirect_is_foll
         assert await here.world.count("push_subscription") == 1
 
 
-async def refusal(here: Stage, phone: Phone, subscription: Subscription) -> RelayReason:
+async def refusal(here: Stage, phone: Phone, target: WebTarget) -> RelayReason:
     with pytest.raises(RelayError) as found:
-        await here.push.register(phone.caller, phone.id, subscription)
+        await here.push.register(phone.caller, phone.id, target)
     return found.value.reason
 
 
@@ -239,13 +245,13 @@ async def test_nobody_takes_another_s_address(tmp_path: Path) -> None:
         thief = UserAgent()
         for other in (ann, foe):
             assert await refusal(here, other, mine) is RelayReason.PUSH_ENDPOINT_TAKEN
-            stolen = Subscription(mine.endpoint, thief.public, thief.auth)
+            stolen = web_target(mine.address, thief.public, thief.auth)
             assert await refusal(here, other, stolen) is RelayReason.PUSH_ENDPOINT_TAKEN
             await here.push.remove(other.mailbox)
         await here.push.register(bob.caller, bob.id, mine)
         await commit(here, ann, ref, 1)
         await here.later()
-        assert [woken.endpoint for woken in here.service.woken] == [mine.endpoint]
+        assert [woken.endpoint for woken in here.service.woken] == [mine.address]
         newer, _ = await here.subscribe(bob)
         await here.push.register(ann.caller, ann.id, mine)
         assert await here.world.count("push_subscription") == 2, "an address that was left is free"
@@ -253,7 +259,7 @@ async def test_nobody_takes_another_s_address(tmp_path: Path) -> None:
         await here.push.remove(bob.mailbox)
         await commit(here, ann, ref, 2)
         await here.later(PAUSE_MS + HIGH)
-        assert newer.endpoint not in [woken.endpoint for woken in here.service.woken]
+        assert newer.address not in [woken.endpoint for woken in here.service.woken]
 
 
 async def test_no_device_sends_the_gateway_where_the_settings_do_not(tmp_path: Path) -> None:
@@ -267,14 +273,14 @@ async def test_no_device_sends_the_gateway_where_the_settings_do_not(tmp_path: P
             "http://push.example.net/x",
             "https://push.example.net.evil.test/x",
         ):
-            wrong = Subscription(endpoint, agent.public, agent.auth)
+            wrong = web_target(endpoint, agent.public, agent.auth)
             assert await refusal(here, bob, wrong) is RelayReason.BAD_PUSH_SUBSCRIPTION
-        good = Subscription("https://push.example.net/x", agent.public, agent.auth)
-        keyless = Subscription(good.endpoint, bytes(65), agent.auth)
+        good = web_target("https://push.example.net/x", agent.public, agent.auth)
+        keyless = web_target(good.address, bytes(65), agent.auth)
         assert await refusal(here, bob, keyless) is RelayReason.BAD_PUSH_SUBSCRIPTION
         assert await here.push.register(bob.caller, bob.id, good) > 0
         # What was listed once and is not any more is not gone to either.
-        elsewhere = Subscription(f"{inside.origin}/x", agent.public, agent.auth)
+        elsewhere = web_target(f"{inside.origin}/x", agent.public, agent.auth)
         assert (await here.sender.send(elsewhere)).result is PushResult.GONE
         assert inside.requests == 0
 
@@ -284,21 +290,22 @@ async def test_at_rest_it_is_sealed_to_one_length_and_ends_in_time(tmp_path: Pat
         ann, bob = await enrolled(here.world, "a1", "b1")
         subscription, _ = await here.subscribe(bob)
         agent = UserAgent()
-        await here.push.register(
-            ann.caller, ann.id, Subscription("https://push.example.net/x", agent.public, agent.auth)
-        )
+        await here.push.register(ann.caller, ann.id, web_target("https://push.example.net/x", agent.public, agent.auth))
         lengths = await here.world.rows("SELECT length(sealed) FROM push_subscription")
         assert lengths[0] == lengths[1]
         here.world.clock.advance(PUSH_TTL_MS - 1)
         assert await here.push.purge() == 0
-        await here.push.register(
-            ann.caller, ann.id, Subscription("https://push.example.net/x", agent.public, agent.auth)
-        )
+        await here.push.register(ann.caller, ann.id, web_target("https://push.example.net/x", agent.public, agent.auth))
         here.world.clock.advance(1)
         assert await here.push.purge() == 1
         assert await here.world.rows("SELECT mailbox FROM push_subscription") == [(ann.mailbox,)]
     stored = b"".join(path.read_bytes() for path in tmp_path.iterdir())
-    for part in (subscription.endpoint[-32:].encode(), subscription.public, subscription.auth, b"push.example.net"):
+    for part in (
+        subscription.address[-32:].encode(),
+        subscription.subscription.public,
+        subscription.subscription.auth,
+        b"push.example.net",
+    ):
         assert part not in stored
 
 
@@ -348,25 +355,23 @@ async def test_without_a_listed_service_there_is_no_push(tmp_path: Path) -> None
     async with stage(tmp_path) as here:
         (bob,) = await enrolled(here.world, "b1")
         none = Push(
-            here.world.committer, PushReads(here.world.readers), here.world.keys, b"e" * 32, HostList(()), here.sender,
+            here.world.committer, PushReads(here.world.readers), here.world.keys, b"e" * 32, PushDrivers(),
             here.hub.connected, here.world.clock, os.urandom, here.results.append,
         )  # fmt: skip
         assert not none.offered
         agent = UserAgent()
         with pytest.raises(RelayError) as found:
-            await none.register(
-                bob.caller, bob.id, Subscription("https://push.example.net/x", agent.public, agent.auth)
-            )
+            await none.register(bob.caller, bob.id, web_target("https://push.example.net/x", agent.public, agent.auth))
         assert found.value.reason is RelayReason.PUSH_NOT_OFFERED
 
 
 async def test_the_double_refuses_what_a_push_service_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with stage(tmp_path) as here:
         endpoint, agent = here.service.subscribe(public_bytes(KEY))
-        good = Subscription(endpoint, agent.public, agent.auth)
+        good = web_target(endpoint, agent.public, agent.auth)
         assert (await here.sender.send(good)).result is PushResult.SENT
 
-        async def refused(sender: WebPushSender, subscription: Subscription = good) -> str:
+        async def refused(sender: WebPushSender, subscription: WebTarget = good) -> str:
             here.service.refused.clear()
             assert (await sender.send(subscription)).result in {PushResult.REFUSED, PushResult.GONE}
             [(_, why)] = here.service.refused
@@ -379,12 +384,12 @@ async def test_the_double_refuses_what_a_push_service_refuses(tmp_path: Path, mo
         assert await refused(nobody) == "nobody to reach"
         stranger = UserAgent()
         assert "not for this subscription" in await refused(
-            here.sender, Subscription(endpoint, stranger.public, agent.auth)
+            here.sender, web_target(endpoint, stranger.public, agent.auth)
         )
         assert "not for this subscription" in await refused(
-            here.sender, Subscription(endpoint, agent.public, stranger.auth)
+            here.sender, web_target(endpoint, agent.public, stranger.auth)
         )
-        assert await refused(here.sender, Subscription(f"{here.service.origin}/none", agent.public, agent.auth)) == (
+        assert await refused(here.sender, web_target(f"{here.service.origin}/none", agent.public, agent.auth)) == (
             "no such subscription"
         )
         real = vapid

@@ -16,7 +16,7 @@ async def test_a_device_names_its_own_address_and_takes_it_back(tmp_path: Path) 
         for phone in (ann, bob):
             await http.log_in(phone)
         status, offer = await http("GET", "/v1/push", ann)
-        assert (status, offer["offered"]) == (200, True)
+        assert (status, offer["offered"], offer["kinds"]) == (200, True, ["web"])
         assert b64decode(offer["public_key"]) == public_bytes(private_key(bytes(64)))
         assert (await http("GET", "/v1/push"))[0] == 401
         path, agent = f"/v1/devices/{ann.id}/push", UserAgent()
@@ -44,3 +44,20 @@ async def test_a_device_names_its_own_address_and_takes_it_back(tmp_path: Path) 
         assert (await http("DELETE", path, ann))[0] == 204
         assert (await http("DELETE", path, ann))[0] == 204
         assert (await http("PUT", path.replace(str(ann.id), str(bob.id)), bob, body))[0] == 200
+
+
+async def test_each_push_service_has_its_own_call_and_is_refused_where_the_settings_do_not_name_it(
+    tmp_path: Path,
+) -> None:
+    async with serving(tmp_path) as (world, http):
+        (ann,) = await enrolled(world, "a1")
+        await http.log_in(ann)
+        path = f"/v1/devices/{ann.id}/push"
+        for kind, token, short in (("apns", b64(bytes(32)), b64(bytes(31))), ("fcm", "x" * 100, "x" * 31)):
+            status, problem = await http("PUT", f"{path}/{kind}", ann, {"token": token})
+            assert (status, problem["code"]) == (409, "push_not_offered")
+            status, problem = await http("PUT", f"{path}/{kind}", ann, {"token": short})
+            assert (status, problem["code"]) == (422, "wrong_type")
+            assert (await http("PUT", f"{path}/{kind}", ann, {"token": token, "topic": "x"}))[0] == 422
+            assert (await http("PUT", f"{path}/{kind}", None, {"token": token}))[0] == 401
+        assert await world.count("push_subscription") == 0

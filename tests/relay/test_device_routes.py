@@ -36,6 +36,7 @@ from letterlock.storage.relay_commands import RelayReason
 from letterlock.storage.sqlite.attachment_reads import AttachmentReads
 from letterlock.storage.sqlite.delivery_reads import DeliveryReads
 from letterlock.storage.sqlite.push_reads import PushReads
+from letterlock.transports.push.port import PushDrivers
 from letterlock.transports.push.web import WebPushSender
 from letterlock.transports.registry import CAPABILITIES
 from letterlock.wire.webpush import HostList, private_key, public_bytes
@@ -92,8 +93,8 @@ def routes_of(world: World) -> tuple[Route, ...]:
     hosts = HostList(("push.example.net",))
     key = private_key(bytes(64))
     push = Push(
-        world.committer, PushReads(world.readers), world.keys, bytes(32), hosts,
-        WebPushSender(key, hosts, "mailto:a@b.c", world.clock), Hub().connected, world.clock, os.urandom,
+        world.committer, PushReads(world.readers), world.keys, bytes(32),
+        PushDrivers(WebPushSender(key, hosts, "mailto:a@b.c", world.clock)), Hub().connected, world.clock, os.urandom,
         lambda _: None,
     )  # fmt: skip
     deliveries = Deliveries(

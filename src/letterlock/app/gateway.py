@@ -197,7 +197,7 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
     sessions.on_session_ended(hub.wake)
     relay.schedule(maintenance.add, settings.store.purge_every_s)
     push = await open_push(
-        settings.push, committer, PushReads(readers), keys, hub, clock, metrics, maintenance.add,
+        settings, committer, PushReads(readers), keys, hub, clock, metrics, maintenance.add,
         settings.store.purge_every_s, closers,
     )  # fmt: skip
     acks = AckCollector(committer, clock)

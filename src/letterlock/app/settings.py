@@ -146,6 +146,29 @@ class PushSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """How push services reach whoever runs this gateway."""
 
 
+class Apns(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Waking devices by Apple's push service. Without a key there is none."""
+
+    topic: Annotated[str, msgspec.Meta(max_length=255, pattern=r"^[A-Za-z0-9.-]*$")] = ""
+    """The app's bundle id."""
+    team_id: Annotated[str, msgspec.Meta(pattern=r"^$|^[A-Z0-9]{10}$")] = ""
+    key_id: Annotated[str, msgspec.Meta(pattern=r"^$|^[A-Z0-9]{10}$")] = ""
+    key: str = ""
+    """A reference to the key as Apple gives it (a .p8 file)."""
+    host: str = "api.push.apple.com"
+    """Or ``api.sandbox.push.apple.com`` for apps in development."""
+    ca: str = ""
+    """A file with the authority that is trusted instead; for a push service on this machine."""
+
+
+class Fcm(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Waking devices by Firebase Cloud Messaging. Without a service account there is none."""
+
+    service_account: str = ""
+    """A reference to the service account as Google's console gives it (a JSON file)."""
+    host: str = "fcm.googleapis.com"
+
+
 class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Events, not content."""
 
@@ -165,10 +188,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     mailboxes: MailboxSettings = MailboxSettings()
     sms: Sms = Sms()
     push: PushSettings = PushSettings()
+    apns: Apns = Apns()
+    fcm: Fcm = Fcm()
     log: Log = Log()
 
 
-_SECRETS: Final = (("keystore", "passphrase"), ("sms", "password"))
+_SECRETS: Final = (("keystore", "passphrase"), ("sms", "password"), ("apns", "key"), ("fcm", "service_account"))
+_APNS_HOSTS: Final = frozenset({"api.push.apple.com", "api.sandbox.push.apple.com"})
+_FCM_HOST: Final = "fcm.googleapis.com"
 
 
 def load(path: Path | None) -> Settings:
@@ -251,6 +278,15 @@ def _check_push(settings: Settings) -> None:
     if hosts and not push.subject:
         hint = "push.subject: mailto:... or https://..., which push services ask for (RFC 8292)"
         raise SettingsError(SettingsReason.PUSH_SUBJECT, hint)
+    apns = settings.apns
+    if apns.key and not (apns.topic and apns.team_id and apns.key_id):
+        hint = "apns: topic, team_id and key_id belong to the key"
+        raise SettingsError(SettingsReason.INVALID, hint)
+    for name, host, known in (("apns", apns.host, _APNS_HOSTS), ("fcm", settings.fcm.host, {_FCM_HOST})):
+        here = settings.environment == "dev" and is_loopback(host.rpartition(":")[0])
+        if host not in known and not here:
+            hint = f"{name}.host: {' or '.join(sorted(known))}; for 'dev' also this machine, with a port"
+            raise SettingsError(SettingsReason.PUSH_HOST, hint)
 
 
 def is_loopback(host: str) -> bool:
@@ -264,7 +300,19 @@ def is_loopback(host: str) -> bool:
 
 
 def secret(reference: str) -> bytes:
-    """What a reference leads to.
+    """What a reference leads to: one line.
+
+    Raises:
+        SettingsError: nothing is there, or others can read it.
+    """
+    found = secret_text(reference).split(b"\n", 1)[0]
+    if not found:
+        raise SettingsError(SettingsReason.SECRET_MISSING, "a file that settings name is empty")
+    return found
+
+
+def secret_text(reference: str) -> bytes:
+    """What a reference leads to, all of it: a key in PEM, say.
 
     Raises:
         SettingsError: nothing is there, or others can read it.
@@ -280,7 +328,7 @@ def secret(reference: str) -> bytes:
         mode = path.stat().st_mode
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise SettingsError(SettingsReason.SECRET_READABLE, "chmod 600 the file that settings name")
-        found = path.read_bytes()[:MAX_SECRET].split(b"\n", 1)[0]
+        found = path.read_bytes()[:MAX_SECRET]
     except OSError:
         raise SettingsError(SettingsReason.SECRET_MISSING, "a file that settings name cannot be read") from None
     if not found:

@@ -44,7 +44,7 @@ from letterlock.model.ids import AccountId, ConsentId, DeviceId, GroupRef, Messa
 from letterlock.model.protection import Protection
 from letterlock.wire import stream
 from letterlock.wire.preimage import PublicKey
-from letterlock.wire.webpush import Subscription
+from letterlock.wire.push_targets import PushTarget
 
 
 @final
@@ -167,8 +167,11 @@ class Device:
         """
         return await self._wakes.key()
 
-    async def wake_at(self, subscription: Subscription) -> int:
+    async def wake_at(self, target: PushTarget) -> int:
         """Asks to be woken there while not connected, and nowhere else any more; repeat it at each login.
+
+        Args:
+            target: a subscription of Web Push, or the token that Apple's or Google's push service gave the app.
 
         Returns:
             until when (ms UTC).
@@ -177,7 +180,7 @@ class Device:
             RelayError: REFUSED: not a push service that the gateway's settings list, or not its keys; CONFLICT: the
                 address is another device's, or there is no push; unreachable.
         """
-        return await self._wakes.register(subscription)
+        return await self._wakes.register(target)
 
     async def wake_no_more(self) -> None:
         """Ends it; harmless when there is nothing to end.

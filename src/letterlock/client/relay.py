@@ -223,6 +223,7 @@ class PushOffer(_Answer, frozen=True):
 
     offered: bool
     public_key: bytes
+    kinds: list[str]
 
 
 class PushAnswer(_Answer, frozen=True):

@@ -1,4 +1,4 @@
-"""Asking the relay to wake this device by Web Push while it is not connected."""
+"""Asking the relay to wake this device by a push service while it is not connected."""
 
 from typing import Final, final
 
@@ -6,7 +6,7 @@ from letterlock.client.errors import DeviceError, DeviceReason
 from letterlock.client.relay import PushAnswer, PushOffer
 from letterlock.client.session import Session
 from letterlock.client.state import DeviceState
-from letterlock.wire.webpush import Subscription
+from letterlock.wire.push_targets import PushKind, PushTarget, WebTarget
 
 
 @final
@@ -25,18 +25,19 @@ class Wakes:
     async def key(self) -> bytes:
         """See :meth:`letterlock.client.device.Device.wake_key`."""
         offer = await (await self._session.relay()).call("GET", "/v1/push", PushOffer)
-        if not offer.offered:
+        if PushKind.WEB.value not in offer.kinds:
             raise DeviceError(DeviceReason.PUSH_NOT_OFFERED)
         return offer.public_key
 
-    async def register(self, subscription: Subscription) -> int:
+    async def register(self, target: PushTarget) -> int:
         """See :meth:`letterlock.client.device.Device.wake_at`."""
-        body: dict[str, object] = {
-            "endpoint": subscription.endpoint,
-            "p256dh": subscription.public,
-            "auth": subscription.auth,
-        }
-        return (await (await self._session.relay()).call("PUT", self._path(), PushAnswer, body)).expires_ms
+        if isinstance(target, WebTarget):
+            one = target.subscription
+            body: dict[str, object] = {"endpoint": one.endpoint, "p256dh": one.public, "auth": one.auth}
+            path = self._path()
+        else:
+            body, path = {"token": target.token}, f"{self._path()}/{target.kind.value}"
+        return (await (await self._session.relay()).call("PUT", path, PushAnswer, body)).expires_ms
 
     async def remove(self) -> None:
         """See :meth:`letterlock.client.device.Device.wake_no_more`."""

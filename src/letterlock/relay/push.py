@@ -9,7 +9,7 @@ from typing import Final, Protocol, final
 
 import structlog
 
-from letterlock.custody.push import seal_subscription, unseal_subscription
+from letterlock.custody.push import seal_target, unseal_target
 from letterlock.model.clock import Clock
 from letterlock.model.ids import DeviceId, TenantId
 from letterlock.relay.errors import RelayError
@@ -19,8 +19,9 @@ from letterlock.relay.ports import Committer, Entropy, SealingKeys, settle
 from letterlock.relay.push_schedule import PushSchedule
 from letterlock.storage.push_commands import DropSubscription, PurgeSubscriptions, PutSubscription, SubscriptionRow
 from letterlock.storage.relay_commands import RelayReason
-from letterlock.transports.push.port import PushOutcome, PushResult, PushSender
-from letterlock.wire.webpush import HostList, PushError, Subscription
+from letterlock.transports.push.port import PushDrivers, PushOutcome, PushResult
+from letterlock.wire.push_targets import PushKind, PushTarget
+from letterlock.wire.webpush import PushError
 
 _log: Final = structlog.get_logger("letterlock.push")
 
@@ -46,8 +47,7 @@ class Push:
         reads: the store's queries.
         keys: storage keys.
         endpoint_key: 32 bytes, for the keyed hash of addresses.
-        hosts: push services that the settings list; none: push is not offered.
-        sender: the driver.
+        drivers: the push services that the settings name; none: push is not offered.
         connected: whether a device is connected here.
         clock: wall time and steady time.
         entropy: for nonces.
@@ -61,8 +61,7 @@ class Push:
         reads: PushReads,
         keys: SealingKeys,
         endpoint_key: bytes,
-        hosts: HostList,
-        sender: PushSender,
+        drivers: PushDrivers,
         connected: Callable[[int], bool],
         clock: Clock,
         entropy: Entropy,
@@ -73,8 +72,7 @@ class Push:
         self._reads: Final = reads
         self._keys: Final = keys
         self._endpoint_key: Final = endpoint_key
-        self._hosts: Final = hosts
-        self._sender: Final = sender
+        self._drivers: Final = drivers
         self._connected: Final = connected
         self._clock: Final = clock
         self._entropy: Final = entropy
@@ -88,28 +86,33 @@ class Push:
 
     @property
     def offered(self) -> bool:
-        """Whether the settings list a push service."""
-        return bool(self._hosts)
+        """Whether the settings name a push service."""
+        return bool(self._drivers.kinds)
 
-    async def register(self, caller: Caller, device: DeviceId, subscription: Subscription) -> int:
+    @property
+    def kinds(self) -> tuple[PushKind, ...]:
+        """Which push services they name."""
+        return self._drivers.kinds
+
+    async def register(self, caller: Caller, device: DeviceId, target: PushTarget) -> int:
         """Keeps a device's one subscription; returns until when, unless it is confirmed by the same call again.
 
         Raises:
             RelayError: PUSH_NOT_OFFERED, BAD_PUSH_SUBSCRIPTION; PUSH_ENDPOINT_TAKEN: another device has it.
         """
-        if not self._hosts:
-            raise RelayError(RelayReason.PUSH_NOT_OFFERED)
         try:
-            subscription.checked(self._hosts)
+            served = self._drivers.check(target)
         except PushError:
             raise RelayError(RelayReason.BAD_PUSH_SUBSCRIPTION) from None
+        if not served:
+            raise RelayError(RelayReason.PUSH_NOT_OFFERED)
         now = self._clock.now_ms()
         key = self._keys.current(now)
         command = PutSubscription(
             caller.tenant,
             caller.mailbox,
-            hmac.digest(self._endpoint_key, subscription.endpoint.encode(), "sha256"),
-            seal_subscription(key, caller.tenant_id, device, subscription, self._entropy),
+            hmac.digest(self._endpoint_key, target.address.encode(), "sha256"),
+            seal_target(key, caller.tenant_id, device, target, self._entropy),
             key.generation,
             now + PUSH_TTL_MS,
         )
@@ -139,7 +142,7 @@ class Push:
         """Learns who is subscribed, and wakes those for whom something waited when the gateway ended."""
         for mailbox, waiting in await self._reads.subscribed():
             self._subscribed.add(mailbox)
-            if waiting and self._hosts:
+            if waiting and self.offered:
                 self._schedule.wish(mailbox, self._clock.monotonic_ms())
         self._task = asyncio.create_task(self._run())
 
@@ -189,15 +192,17 @@ class Push:
                     self._schedule.forget(mailbox)
                     return
                 key = self._keys.get(row.generation)
-                subscription = unseal_subscription(key, TenantId(row.tenant_id), DeviceId(row.device), row.sealed)
-                await self._follow(mailbox, row, await self._sender.send(subscription))
+                target = unseal_target(key, TenantId(row.tenant_id), DeviceId(row.device), row.sealed)
+                await self._follow(mailbox, row, await self._drivers.send(target))
             except Exception as error:  # noqa: BLE001 - a wish left under way would swallow all later ones
                 _log.warning("push_failed", error_type=type(error).__name__)
                 self._again(mailbox, 0)
 
     async def _follow(self, mailbox: int, row: SubscriptionRow, outcome: PushOutcome) -> None:
         self._observe(outcome.result)
-        if outcome.result is PushResult.RETRY:
+        if outcome.result is PushResult.UNAUTHORISED:
+            _log.error("push_key_refused")
+        if outcome.result in {PushResult.RETRY, PushResult.UNAUTHORISED}:
             self._again(mailbox, outcome.wait_s * 1_000)
         elif outcome.result is PushResult.GONE:
             await settle(self._committer, DropSubscription(mailbox, row.endpoint_mac), type(None), tenant=0)

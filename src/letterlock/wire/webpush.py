@@ -5,28 +5,25 @@ something, and nothing else, so it is the same bytes for every message of every 
 """
 
 import ipaddress
-import json
 import re
-from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
 from enum import unique
 from typing import ClassVar, Final
 from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from letterlock.model.errors import Fault, OperationError, Reason
+from letterlock.wire.jws import signed, unpadded
 
 PUBLIC_BYTES: Final = 65
 """An uncompressed point of P-256 (RFC 8291, section 3.1)."""
 AUTH_BYTES: Final = 16
 SALT_BYTES: Final = 16
-SCALAR_BYTES: Final = 32
 RECORD_SIZE: Final = 4096
 """Push services need not take more (RFC 8030, section 7.2)."""
 WAKE_UP: Final = b"letterlock wake-up".ljust(64, b"\0")
@@ -50,6 +47,7 @@ class PushReason(Reason):
     HOST_NOT_LISTED = "push_host_not_listed"
     BAD_KEY = "push_key_not_on_the_curve"
     BAD_AUTH = "push_secret_of_another_length"
+    BAD_TOKEN = "push_token_not_well_formed"  # noqa: S105 - no secret, a word
 
 
 class PushError(OperationError[PushReason]):
@@ -205,15 +203,4 @@ def vapid(key: ec.EllipticCurvePrivateKey, origin: str, subject: str, now_s: int
         now_s: seconds since 1970.
     """
     claims: dict[str, object] = {"aud": origin, "exp": now_s + VAPID_LIFETIME_S, "sub": subject}
-    signed = f"{_json({'typ': 'JWT', 'alg': 'ES256'})}.{_json(claims)}"
-    r, s = decode_dss_signature(key.sign(signed.encode(), ec.ECDSA(SHA256())))
-    token = f"{signed}.{_text(r.to_bytes(SCALAR_BYTES) + s.to_bytes(SCALAR_BYTES))}"
-    return f"vapid t={token}, k={_text(public_bytes(key))}"
-
-
-def _json(value: dict[str, object]) -> str:
-    return _text(json.dumps(value, separators=(",", ":")).encode())
-
-
-def _text(data: bytes) -> str:
-    return urlsafe_b64encode(data).rstrip(b"=").decode()
+    return f"vapid t={signed(key, {'typ': 'JWT'}, claims)}, k={unpadded(public_bytes(key))}"

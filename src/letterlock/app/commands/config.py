@@ -58,6 +58,20 @@ GUIDE: Final[dict[str, Setting]] = {
     "push.subject": Setting(
         "mailto: or https: address of whoever runs this gateway, for push services", "they ask for it (RFC 8292)"
     ),
+    "apns.topic": Setting("bundle id of the app that is woken", "Apple delivers to one app"),
+    "apns.team_id": Setting("the team, ten characters", "who the key belongs to"),
+    "apns.key_id": Setting("Apple's name of the key, ten characters", "which of the team's keys it is"),
+    "apns.key": Setting(
+        "reference to the key for Apple's push service (.p8): env:NAME or file:/path; empty: no such push",
+        "the key can wake every device of the app: it is never in a settings file",
+    ),
+    "apns.host": Setting("Apple's push service; api.sandbox.push.apple.com for apps in development", "one of the two"),
+    "apns.ca": Setting("authority that is trusted instead, for a push service on this machine", "the system's"),
+    "fcm.service_account": Setting(
+        "reference to the service account's JSON file: env:NAME or file:/path; empty: no such push",
+        "its key can wake every device of the project: it is never in a settings file",
+    ),
+    "fcm.host": Setting("Firebase Cloud Messaging", "the only one there is"),
     "mls.suites": Setting(
         "MLS cipher suites that the relay takes, by number (RFC 9420, section 17.1: 1 to 7); devices need an engine"
         " that speaks them: suite 2 needs another one than letterlock.client has",

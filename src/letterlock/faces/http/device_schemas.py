@@ -8,6 +8,7 @@ from letterlock.relay.limits import MAX_GROUP_ID, MAX_KEY_PACKAGES_PUT, MAX_STAT
 from letterlock.storage.relay_commands import MAX_MEMBERS
 from letterlock.wire.attachment import BLOB_SIZES, PIECE
 from letterlock.wire.delivery import MAX_DELIVERY, TOKEN_BYTES
+from letterlock.wire.push_targets import MAX_APNS_TOKEN, MAX_FCM_TOKEN, MIN_APNS_TOKEN
 from letterlock.wire.webpush import AUTH_BYTES, MAX_ENDPOINT, PUBLIC_BYTES
 
 ID_PATTERN: Final = "_[0-9a-f]{32}$"
@@ -330,10 +331,11 @@ class PieceAnswer(Struct, frozen=True):
 
 
 class PushOffer(Struct, frozen=True):
-    """Whether there is push, and this gateway's key for it: an uncompressed point of P-256 (RFC 8292)."""
+    """By which push services devices are woken, and the key for Web Push: an uncompressed point of P-256 (RFC 8292)."""
 
     offered: bool
     public_key: bytes
+    kinds: list[str]
 
 
 class NewPushSubscription(Struct, frozen=True, forbid_unknown_fields=True):
@@ -342,6 +344,18 @@ class NewPushSubscription(Struct, frozen=True, forbid_unknown_fields=True):
     endpoint: Annotated[str, Meta(min_length=1, max_length=MAX_ENDPOINT)]
     p256dh: Annotated[bytes, Meta(min_length=PUBLIC_BYTES, max_length=PUBLIC_BYTES)]
     auth: Annotated[bytes, Meta(min_length=AUTH_BYTES, max_length=AUTH_BYTES)]
+
+
+class NewApnsToken(Struct, frozen=True, forbid_unknown_fields=True):
+    """What Apple's push service gave the app."""
+
+    token: Annotated[bytes, Meta(min_length=MIN_APNS_TOKEN, max_length=MAX_APNS_TOKEN)]
+
+
+class NewFcmToken(Struct, frozen=True, forbid_unknown_fields=True):
+    """What Firebase Cloud Messaging gave the app."""
+
+    token: Annotated[str, Meta(min_length=32, max_length=MAX_FCM_TOKEN)]
 
 
 class PushAnswer(Struct, frozen=True):

@@ -74,16 +74,22 @@ class GatewayProcess:
 
 
 async def start_gateway(
-    work: Path, smpp_port: int = 0, push_host: str = "", secrets: Path | None = None, profile: str = "standard"
+    work: Path,
+    smpp_port: int = 0,
+    push_host: str = "",
+    secrets: Path | None = None,
+    profile: str = "standard",
+    further: str = "",
 ) -> GatewayProcess:
     """Starts a gateway on a free loopback port, with its store below ``work``; again on the same store after an end.
 
     Args:
         work: for its settings, store and log.
         smpp_port: of a laboratory's message centre on loopback; 0: no way over SMS.
-        push_host: of a laboratory's push service on loopback; empty: nobody is woken.
+        push_host: of a laboratory's push service on loopback; empty: nobody is woken by Web Push.
         secrets: a folder for the root key, apart from the store; None: beside it.
         profile: the policy.
+        further: more settings, in TOML.
     """
     folder, log = work / "store", work / "gateway.log"
     settings = work / "letterlock.toml"
@@ -95,14 +101,16 @@ async def start_gateway(
         with settings.open("a") as more:
             more.write(f"[keystore]\nroot_file = {json.dumps(str(secrets / 'root.key'))}\n")
     if smpp_port:
-        with settings.open("a") as more:
-            more.write(
+        with settings.open("a") as file:
+            file.write(
                 f'[sms]\nhosts = ["127.0.0.1:{smpp_port}"]\nsystem_id = "{SYSTEM_ID}"\npassword = "env:{_PASSWORD}"\n'
                 'sender = "Letterlock"\ntls = false\n'
             )
     if push_host:
-        with settings.open("a") as more:
-            more.write(f'[push]\nhosts = ["{push_host}"]\nsubject = "mailto:lab@example.net"\n')
+        with settings.open("a") as file:
+            file.write(f'[push]\nhosts = ["{push_host}"]\nsubject = "mailto:lab@example.net"\n')
+    with settings.open("a") as file:
+        file.write(further)
     with log.open("ab") as errors:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "letterlock.app.cli", "serve", "--config", str(settings), "--announce",
@@ -168,6 +176,12 @@ class Phone:
         self._stream = DeviceStream(url.replace("http", "ws", 1), self.watched)
         device.attach(self._stream.wake)
         self._task: asyncio.Task[object] | None = None
+
+    def moved(self, gateway: GatewayProcess) -> None:
+        """The gateway was started again and has another address; not while connected."""
+        self.http.base_url = gateway.url
+        self._stream = DeviceStream(gateway.url.replace("http", "ws", 1), self.watched)
+        self.device.attach(self._stream.wake)
 
     def connect(self) -> None:
         """Opens the stream and keeps it open."""

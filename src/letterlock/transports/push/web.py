@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from letterlock.model.clock import Clock
 from letterlock.transports.push.port import PushOutcome, PushResult
-from letterlock.wire.webpush import SALT_BYTES, WAKE_UP, HostList, PushError, Subscription, encrypt, private_key, vapid
+from letterlock.wire.push_targets import WebTarget
+from letterlock.wire.webpush import SALT_BYTES, WAKE_UP, HostList, PushError, encrypt, private_key, vapid
 
 TTL_S: Final = 86_400
 """How long the push service keeps a wake-up for a device that is off. It would be told of later mail again anyway."""
@@ -59,8 +60,13 @@ class WebPushSender:
             headers={"user-agent": "letterlock"},
         )
 
-    async def send(self, subscription: Subscription) -> PushOutcome:
-        """See :class:`letterlock.transports.push.port.PushSender`."""
+    def check(self, target: WebTarget) -> None:
+        """See :class:`letterlock.transports.push.port.PushDriver`."""
+        target.subscription.checked(self._hosts)
+
+    async def send(self, target: WebTarget) -> PushOutcome:
+        """See :class:`letterlock.transports.push.port.PushDriver`."""
+        subscription = target.subscription
         try:
             origin = self._hosts.origin_of(subscription.endpoint)
         except PushError:
@@ -92,7 +98,12 @@ def _outcome(answer: httpx.Response) -> PushOutcome:
     if status in _GONE:
         return PushOutcome(PushResult.GONE)
     if status in _LATER or status >= 500:
-        wait = answer.headers.get("retry-after", "")
-        # A date is not worth a parser: our own backoff is as good.
-        return PushOutcome(PushResult.RETRY, min(int(wait), MAX_WAIT_S) if wait.isdecimal() and len(wait) < 10 else 0)
+        return PushOutcome(PushResult.RETRY, asked_wait_s(answer))
     return PushOutcome(PushResult.REFUSED)
+
+
+def asked_wait_s(answer: httpx.Response) -> int:
+    """What a push service asks to wait, believed up to an hour; 0 where it does not say."""
+    wait = answer.headers.get("retry-after", "")
+    # A date is not worth a parser: our own backoff is as good.
+    return min(int(wait), MAX_WAIT_S) if wait.isdecimal() and len(wait) < 10 else 0
