@@ -55,8 +55,8 @@ class AppleWoken:
     """A push that was taken."""
 
     token: bytes = field(repr=False)
-    payload: bytes
-    headers: dict[str, str]
+    payload: bytes = field(repr=False)
+    headers: dict[str, str] = field(repr=False)
 
 
 class _Refusal(Exception):  # noqa: N818 - an answer, not an error

@@ -49,7 +49,7 @@ class GoogleWoken:
     """A message that was taken."""
 
     token: str = field(repr=False)
-    message: dict[str, Any]
+    message: dict[str, Any] = field(repr=False)
 
 
 class _Refusal(Exception):  # noqa: N818 - an answer, not an error
