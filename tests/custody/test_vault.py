@@ -177,8 +177,10 @@ def test_without_the_settings_the_same_search_finds_residue(tmp_path: Path, stor
     vault = Vault(file, store)
     vault.subjects(TENANT, [b"%d" % n for n in range(500)])
     rows = rows_of(file)
-    for n in range(500):
-        vault.erase(vault.intend_erasure(TENANT, b"%d" % n))
+    # By hand: an erasure would find it, and make the file anew.
+    for row in rows:
+        file._query("DELETE FROM subject WHERE lookup = ?", row.lookup)
+    file.truncate()
     after = raw(tmp_path)
     assert sum(row.sealed in after for row in rows) > 100
 
