@@ -117,6 +117,16 @@ async def http_load(world: World, port: int, callers: int, per_request: int, sec
     return time.perf_counter() - began
 
 
+async def answered(reader: asyncio.StreamReader) -> bytes:
+    """The body of one answer, which has to be good."""
+    answer = await reader.readuntil(b"\r\n\r\n")
+    if not answer.startswith((b"HTTP/1.1 200", b"HTTP/1.1 202")):
+        raise RuntimeError(answer[:60].decode("ascii", "replace"))
+    lowered = answer.lower()
+    at = lowered.index(b"content-length: ") + 16
+    return await reader.readexactly(int(lowered[at : lowered.index(b"\r\n", at)]))
+
+
 async def _http_caller(
     port: int, pair: Pair, bodies: dict[int, list[bytes]], per_request: int, stop_at: float, tally: Tally
 ) -> None:
@@ -140,12 +150,7 @@ async def _http_caller(
             )
         payload = b'{"state_counter":%d,"messages":[%b]}' % (newer_state(), b",".join(parts))
         writer.write(head + str(len(payload)).encode() + b"\r\n\r\n" + payload)
-        answer = await reader.readuntil(b"\r\n\r\n")
-        if not answer.startswith((b"HTTP/1.1 200", b"HTTP/1.1 202")):
-            raise RuntimeError(answer[:60].decode("ascii", "replace"))
-        lowered = answer.lower()
-        at = lowered.index(b"content-length: ") + 16
-        text = await reader.readexactly(int(lowered[at : lowered.index(b"\r\n", at)]))
+        text = await answered(reader)
         tally.accept_ms.append((time.perf_counter() - now) * 1e3)
         tally.accepted += text.count(b'"accepted"') if len(text) > 2 else per_request
     writer.close()

@@ -20,7 +20,7 @@ import uvloop
 from websockets.asyncio.client import ClientConnection
 
 from bench import servers
-from bench.generator import newer_state, open_stream, reference
+from bench.generator import answered, newer_state, open_stream, reference
 from bench.provision import Party, World, private_message, provision
 from letterlock.wire import stream as frames
 
@@ -72,12 +72,7 @@ async def tell_all(world: World, port: int) -> None:
             f"Content-Length: {len(payload)}\r\n\r\n".encode()
             + payload
         )
-        answer = await reader.readuntil(b"\r\n\r\n")
-        if not answer.startswith(b"HTTP/1.1 200"):
-            raise RuntimeError(answer[:60].decode("ascii", "replace"))
-        lowered = answer.lower()
-        at = lowered.index(b"content-length: ") + 16
-        await reader.readexactly(int(lowered[at : lowered.index(b"\r\n", at)]))
+        await answered(reader)
     writer.close()
 
 

@@ -7,7 +7,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from letterlock.custody.message_ids import ID_BYTES, MessageIds
+from letterlock.custody.message_ids import MessageIds
+from letterlock.model.ids import ID_BYTES
 from letterlock.storage.sqlite.maintenance_ops import KEY_SHARDS
 from letterlock.wire.stream import REFERENCE_TIME
 

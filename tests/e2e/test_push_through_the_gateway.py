@@ -8,7 +8,7 @@ import pytest
 
 from letterlock.client.errors import DeviceError, DeviceReason, RelayError, RelayReason
 from letterlock.lab.demo.world import Phone, enrol, received, start_gateway, until
-from letterlock.lab.push import AppleFault, GoogleFault, LabApns, LabFcm, LabPushService, UserAgent
+from letterlock.lab.push import LabApns, LabFcm, LabPushService, PushFault, UserAgent
 from letterlock.lab.sweep import Canary, Directory, sweep
 from letterlock.wire.push_targets import ApnsTarget, FcmTarget, WebTarget
 from letterlock.wire.webpush import Subscription
@@ -120,8 +120,8 @@ async def test_phones_of_apple_and_google_are_woken_though_pushes_fail_and_the_g
             await bob.device.wake_at(ApnsTarget(for_bob))
             await eve.device.wake_at(FcmTarget(for_eve))
             # The first try of each fails; a push that fails costs no message and is tried again.
-            apple.faults.append(AppleFault(0))
-            google.faults.append(GoogleFault(503, "UNAVAILABLE"))
+            apple.faults.append(PushFault(0))
+            google.faults.append(PushFault(503, "UNAVAILABLE"))
             group = await alice.device.create_group()
             for other in (bob, eve):
                 await alice.device.add_account(group, other.device.account)

@@ -15,8 +15,9 @@ from letterlock.faces.http.group_messages import GroupMessage, GroupMessages, Gr
 from letterlock.gateway.sealed import Offered
 from letterlock.relay.errors import RelayError
 from letterlock.relay.quota import MailboxQuota
-from letterlock.storage.relay_commands import RelayReason, Waited, WaitingSeen
+from letterlock.storage.relay_commands import RelayReason
 from letterlock.storage.sqlite.waiting import Waiting, WaitingLimits
+from letterlock.storage.waiting_commands import Waited, WaitingSeen
 from letterlock.wire import stream as frames
 from letterlock.wire.stream import ResultStatus
 from letterlock.wire.tlog.entries import Finding, decode_entry

@@ -10,17 +10,17 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from letterlock.lab.push import AppleFault, LabApns
+from letterlock.lab.push import LabApns, PushFault
 from letterlock.model.clock import ManualClock
 from letterlock.transports.push import apns
-from letterlock.transports.push.apns import COLLAPSE_ID, PAYLOAD, REFUSED_WAIT_S, TOKEN_LIFETIME_S, ApnsSender
-from letterlock.transports.push.port import PushOutcome, PushResult
+from letterlock.transports.push.apns import COLLAPSE_ID, PAYLOAD, TOKEN_LIFETIME_S, ApnsSender
+from letterlock.transports.push.port import KEY_REFUSED, PushOutcome, PushResult
 from letterlock.wire.push_targets import ApnsTarget
 from letterlock.wire.webpush import PushError
 
 SENT, GONE, REFUSED = (PushOutcome(one) for one in (PushResult.SENT, PushResult.GONE, PushResult.REFUSED))
 RETRY = PushOutcome(PushResult.RETRY)
-UNAUTHORISED = PushOutcome(PushResult.UNAUTHORISED, REFUSED_WAIT_S)
+UNAUTHORISED = KEY_REFUSED
 
 
 class Stage:
@@ -96,7 +96,7 @@ async def test_a_device_that_is_gone_or_never_was_is_forgotten(tmp_path: Path) -
         here.service.uninstall(device)
         assert await sender.send(ApnsTarget(device)) == GONE
         assert await sender.send(ApnsTarget(bytes(32))) == GONE
-        here.service.faults.append(AppleFault(400, "DeviceTokenNotForTopic"))
+        here.service.faults.append(PushFault(400, "DeviceTokenNotForTopic"))
         assert await sender.send(ApnsTarget(device)) == GONE
         assert here.service.refused == [(410, "Unregistered"), (400, "BadDeviceToken")]
 
@@ -122,21 +122,21 @@ async def test_the_operators_faults_are_told_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fault", "outcome"),
     [
-        (AppleFault(0), RETRY),
-        (AppleFault(429, "TooManyRequests", "17"), PushOutcome(PushResult.RETRY, 17)),
-        (AppleFault(429, "TooManyProviderTokenUpdates"), PushOutcome(PushResult.RETRY, 1_200)),
-        (AppleFault(500, "InternalServerError"), RETRY),
-        (AppleFault(503, "ServiceUnavailable", "99999999"), PushOutcome(PushResult.RETRY, 3_600)),
-        (AppleFault(503, "Shutdown", "soon"), RETRY),
-        (AppleFault(413, "PayloadTooLarge"), REFUSED),
-        (AppleFault(404, "BadPath"), REFUSED),
-        (AppleFault(403, "ExpiredProviderToken"), UNAUTHORISED),
-        (AppleFault(403, "x" * 20_000), UNAUTHORISED),
-        (AppleFault(410, ""), GONE),
+        (PushFault(0), RETRY),
+        (PushFault(429, "TooManyRequests", "17"), PushOutcome(PushResult.RETRY, 17)),
+        (PushFault(429, "TooManyProviderTokenUpdates"), PushOutcome(PushResult.RETRY, 1_200)),
+        (PushFault(500, "InternalServerError"), RETRY),
+        (PushFault(503, "ServiceUnavailable", "99999999"), PushOutcome(PushResult.RETRY, 3_600)),
+        (PushFault(503, "Shutdown", "soon"), RETRY),
+        (PushFault(413, "PayloadTooLarge"), REFUSED),
+        (PushFault(404, "BadPath"), REFUSED),
+        (PushFault(403, "ExpiredProviderToken"), UNAUTHORISED),
+        (PushFault(403, "x" * 20_000), UNAUTHORISED),
+        (PushFault(410, ""), GONE),
     ],
 )
 async def test_each_answer_has_its_outcome_and_the_next_push_goes(
-    tmp_path: Path, fault: AppleFault, outcome: PushOutcome
+    tmp_path: Path, fault: PushFault, outcome: PushOutcome
 ) -> None:
     async with stage(tmp_path) as here:
         sender, device = here.sender(), ApnsTarget(here.service.device())
@@ -150,7 +150,7 @@ async def test_a_token_that_apple_calls_expired_is_made_anew(tmp_path: Path) -> 
         sender, device = here.sender(), ApnsTarget(here.service.device())
         assert await sender.send(device) == SENT
         here.clock.advance(25 * 60_000)
-        here.service.faults.append(AppleFault(403, "ExpiredProviderToken"))
+        here.service.faults.append(PushFault(403, "ExpiredProviderToken"))
         assert await sender.send(device) == RETRY
         assert await sender.send(device) == SENT
         first, second = (woken.headers["authorization"] for woken in here.service.woken)

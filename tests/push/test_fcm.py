@@ -9,18 +9,18 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from letterlock.lab.push import GoogleFault, LabFcm
+from letterlock.lab.push import LabFcm, PushFault
 from letterlock.model.clock import ManualClock
 from letterlock.transports.push import fcm
-from letterlock.transports.push.fcm import REFUSED_WAIT_S, FcmSender, ServiceAccount
-from letterlock.transports.push.port import PushOutcome, PushResult
+from letterlock.transports.push.fcm import FcmSender, ServiceAccount
+from letterlock.transports.push.port import KEY_REFUSED, PushOutcome, PushResult
 from letterlock.wire.jws import signed
 from letterlock.wire.push_targets import FcmTarget
 from letterlock.wire.webpush import PushError
 
 SENT, GONE, REFUSED = (PushOutcome(one) for one in (PushResult.SENT, PushResult.GONE, PushResult.REFUSED))
 RETRY = PushOutcome(PushResult.RETRY)
-UNAUTHORISED = PushOutcome(PushResult.UNAUTHORISED, REFUSED_WAIT_S)
+UNAUTHORISED = KEY_REFUSED
 
 
 class Stage:
@@ -85,7 +85,7 @@ async def test_a_device_that_is_gone_or_never_was_is_forgotten() -> None:
         here.service.uninstall(device)
         assert await sender.send(FcmTarget(device)) == GONE
         assert await sender.send(FcmTarget("x" * 100)) == GONE
-        here.service.faults.append(GoogleFault(403, "SENDER_ID_MISMATCH"))
+        here.service.faults.append(PushFault(403, "SENDER_ID_MISMATCH"))
         assert await sender.send(FcmTarget(device)) == GONE
         assert [status for status, _ in here.service.refused] == [404, 400]
 
@@ -114,19 +114,19 @@ async def test_an_access_token_that_was_revoked_is_asked_for_anew() -> None:
 @pytest.mark.parametrize(
     ("fault", "outcome"),
     [
-        (GoogleFault(0), RETRY),
-        (GoogleFault(429, "QUOTA_EXCEEDED"), PushOutcome(PushResult.RETRY, 60)),
-        (GoogleFault(429, "QUOTA_EXCEEDED", "90"), PushOutcome(PushResult.RETRY, 90)),
-        (GoogleFault(500, "INTERNAL"), RETRY),
-        (GoogleFault(503, "UNAVAILABLE", "99999999"), PushOutcome(PushResult.RETRY, 3_600)),
-        (GoogleFault(400, "INVALID_ARGUMENT"), REFUSED),
-        (GoogleFault(401, "THIRD_PARTY_AUTH_ERROR"), UNAUTHORISED),
-        (GoogleFault(403), UNAUTHORISED),
-        (GoogleFault(400, "x" * 20_000), REFUSED),
-        (GoogleFault(404, "UNREGISTERED"), GONE),
+        (PushFault(0), RETRY),
+        (PushFault(429, "QUOTA_EXCEEDED"), PushOutcome(PushResult.RETRY, 60)),
+        (PushFault(429, "QUOTA_EXCEEDED", "90"), PushOutcome(PushResult.RETRY, 90)),
+        (PushFault(500, "INTERNAL"), RETRY),
+        (PushFault(503, "UNAVAILABLE", "99999999"), PushOutcome(PushResult.RETRY, 3_600)),
+        (PushFault(400, "INVALID_ARGUMENT"), REFUSED),
+        (PushFault(401, "THIRD_PARTY_AUTH_ERROR"), UNAUTHORISED),
+        (PushFault(403), UNAUTHORISED),
+        (PushFault(400, "x" * 20_000), REFUSED),
+        (PushFault(404, "UNREGISTERED"), GONE),
     ],
 )
-async def test_each_answer_has_its_outcome_and_the_next_push_goes(fault: GoogleFault, outcome: PushOutcome) -> None:
+async def test_each_answer_has_its_outcome_and_the_next_push_goes(fault: PushFault, outcome: PushOutcome) -> None:
     async with stage() as here:
         sender, device = here.sender(), FcmTarget(here.service.device())
         here.service.faults.append(fault)
@@ -137,14 +137,14 @@ async def test_each_answer_has_its_outcome_and_the_next_push_goes(fault: GoogleF
 @pytest.mark.parametrize(
     ("fault", "outcome"),
     [
-        (GoogleFault(0), RETRY),
-        (GoogleFault(503, "", "5"), PushOutcome(PushResult.RETRY, 5)),
-        (GoogleFault(429), RETRY),
-        (GoogleFault(400), UNAUTHORISED),
-        (GoogleFault(401), UNAUTHORISED),
+        (PushFault(0), RETRY),
+        (PushFault(503, "", "5"), PushOutcome(PushResult.RETRY, 5)),
+        (PushFault(429), RETRY),
+        (PushFault(400), UNAUTHORISED),
+        (PushFault(401), UNAUTHORISED),
     ],
 )
-async def test_no_access_token_no_push_and_no_loss(fault: GoogleFault, outcome: PushOutcome) -> None:
+async def test_no_access_token_no_push_and_no_loss(fault: PushFault, outcome: PushOutcome) -> None:
     async with stage() as here:
         sender, device = here.sender(), FcmTarget(here.service.device())
         here.service.token_faults.append(fault)

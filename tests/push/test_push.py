@@ -191,7 +191,9 @@ async def test_a_push_that_fails_is_tried_again_as_asked_and_then_given_up(
         ann, bob = await enrolled(here.world, "a1", "b1")
         ref = await group_of(here.world, GROUP, ann, bob)
         await here.subscribe(bob)
-        here.service.faults.extend([PushFault(429, "120"), PushFault(503, "Fri, 31 Dec 1999 23:59:59 GMT")])
+        here.service.faults.extend(
+            [PushFault(429, retry_after="120"), PushFault(503, retry_after="Fri, 31 Dec 1999 23:59:59 GMT")]
+        )
         await commit(here, ann, ref, 1)
         await here.later()
         await here.later(119_000)

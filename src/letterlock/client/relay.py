@@ -221,7 +221,6 @@ class PieceAnswer(_Answer, frozen=True):
 class PushOffer(_Answer, frozen=True):
     """GET /v1/push."""
 
-    offered: bool
     public_key: bytes
     kinds: list[str]
 

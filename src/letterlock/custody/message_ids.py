@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import ECB
 
+from letterlock.model.ids import ID_BYTES
 from letterlock.wire.stream import REFERENCE_TIME
 
-ID_BYTES: Final = 16
 _PERIOD_BITS: Final = 21
 """Keys lie together within 35 minutes; the periods are spread, so that each part of the keys is due for purging."""
 _WITHIN: Final = (1 << _PERIOD_BITS) - 1

@@ -14,14 +14,14 @@ from msgspec import Struct
 from letterlock.assurance import evidence
 from letterlock.assurance.assess import Path
 from letterlock.assurance.framing import Binding, letterlock_framing
-from letterlock.custody.message_ids import ID_BYTES, MessageIds
+from letterlock.custody.message_ids import MessageIds
 from letterlock.custody.sealing import NoncePool, SealedColumn, StorageKey
 from letterlock.gateway.hub import Hub
 from letterlock.gateway.sealed_policy import PolicyInForce, Prepared, SealedPolicy
 from letterlock.gateway.shown import size_bucket
 from letterlock.model.bodies import SealedKind
 from letterlock.model.clock import Clock
-from letterlock.model.ids import TenantId
+from letterlock.model.ids import ID_BYTES, TenantId
 from letterlock.model.message import MessageState
 from letterlock.model.traces import Times
 from letterlock.policy.decision import Action
@@ -377,10 +377,6 @@ class SealedAcceptor:
             self._known_terms.clear()
         self._known_terms[sender.mailbox] = terms
         return terms
-
-    def message_id(self, sender: Sender, message_ref: bytes) -> bytes:
-        """The id of a device's message: a keyed function of its own reference, random to everybody else."""
-        return self._ids.outside(self._ids.key_of(_author(sender), message_ref))
 
     def _settle(self, one: Offered, command: AcceptSealed | Quarantine, result: Any) -> Outcome:
         if isinstance(result, CommitRefused):

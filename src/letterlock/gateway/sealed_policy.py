@@ -5,7 +5,7 @@ from typing import Final, Protocol
 from msgspec import Struct
 
 from letterlock.assurance import evidence
-from letterlock.assurance.assess import Path, assess
+from letterlock.assurance.assess import Assessment, Path, assess
 from letterlock.gateway.shown import shown_of
 from letterlock.model.capability import Channel
 from letterlock.model.ids import MessageId
@@ -98,21 +98,7 @@ class SealedPolicy:
             subject=None if tracked is None else _TRACKED_SUBJECT,
         )
         parsed = form is evidence.Form.SEALED
-        decision = self._policy.of(tenant).decide(
-            Facts(
-                body=Body.SEALED,
-                claim=Claim.E2EE_AUTHORISED,
-                framing=Framing.VALID if parsed else Framing.INVALID,
-                grade=assessment.grade,
-                submission=Submission.DEVICE_SESSION,
-                floor=Protection.E2EE,
-                ways=Ways.of(Channel.RELAY),
-                on_downgrade=OnDowngrade.REFUSE,
-                face=Face.CANNOT_ASK,
-                traffic=Traffic.CONVERSATION,
-            )
-        )
-        return decision, shown_of(assessment, decision)
+        return self._judged(tenant, assessment, Framing.VALID if parsed else Framing.INVALID, Submission.DEVICE_SESSION)
 
     def _delivered(self, tenant: int) -> tuple[Decision, Shown]:
         """Of what comes with a token: its group, and that it is MLS at all, is the word of whoever was handed one."""
@@ -121,13 +107,19 @@ class SealedPolicy:
             evidence.Session(evidence.Source.DELIVERY_TOKEN, evidence.Standing.AUTHORISED),
             self._path,
         )
+        return self._judged(tenant, assessment, Framing.VALID, Submission.DELIVERY_TOKEN)
+
+    def _judged(
+        self, tenant: int, assessment: Assessment, framing: Framing, submission: Submission
+    ) -> tuple[Decision, Shown]:
+        """What policy says of a sealed message on the relay, and what is shown of it."""
         decision = self._policy.of(tenant).decide(
             Facts(
                 body=Body.SEALED,
                 claim=Claim.E2EE_AUTHORISED,
-                framing=Framing.VALID,
+                framing=framing,
                 grade=assessment.grade,
-                submission=Submission.DELIVERY_TOKEN,
+                submission=submission,
                 floor=Protection.E2EE,
                 ways=Ways.of(Channel.RELAY),
                 on_downgrade=OnDowngrade.REFUSE,

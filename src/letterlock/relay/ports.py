@@ -8,7 +8,7 @@ from letterlock.custody.sealing import StorageKey
 from letterlock.relay.errors import of_writer
 from letterlock.storage.commands import Relied, Shown
 from letterlock.storage.errors import CommitRefused
-from letterlock.storage.relay_commands import PublicState, Waited
+from letterlock.storage.relay_commands import PublicState
 from letterlock.storage.relay_rows import (
     AccountRow,
     CommitRow,
@@ -23,6 +23,7 @@ from letterlock.storage.relay_rows import (
     MemberRow,
     SessionRow,
 )
+from letterlock.storage.waiting_commands import Waited
 
 R = TypeVar("R")
 

@@ -3,7 +3,7 @@
 from typing import Final
 
 from letterlock.relay.ports import Committer, Reads
-from letterlock.storage.relay_commands import LookAtWaiting, SettleWaiting, Waited, WaitingSeen
+from letterlock.storage.waiting_commands import LookAtWaiting, SettleWaiting, Waited, WaitingSeen
 
 LOOK_EVERY_S: Final = 1
 """How soon somebody who was refused may send again, once recipients have taken what waits; and how soon a sender is

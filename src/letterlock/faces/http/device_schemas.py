@@ -333,7 +333,6 @@ class PieceAnswer(Struct, frozen=True):
 class PushOffer(Struct, frozen=True):
     """By which push services devices are woken, and the key for Web Push: an uncompressed point of P-256 (RFC 8292)."""
 
-    offered: bool
     public_key: bytes
     kinds: list[str]
 

@@ -19,8 +19,7 @@ class _Handlers:
         self._public_key = public_key
 
     async def offer(self, call: Call) -> Answer:  # noqa: ARG002 - the same for every device
-        kinds = [kind.value for kind in self._push.kinds]
-        return Answer(200, s.PushOffer(bool(kinds), self._public_key, kinds))
+        return Answer(200, s.PushOffer(self._public_key, [kind.value for kind in self._push.kinds]))
 
     async def register_web(self, call: Call) -> Answer:
         body = call.body

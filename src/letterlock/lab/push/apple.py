@@ -27,6 +27,8 @@ from h2.connection import H2Connection
 from h2.events import ConnectionTerminated, DataReceived, RequestReceived, StreamEnded
 from h2.exceptions import ProtocolError
 
+from letterlock.lab.push.serving import Connections, PushFault, Refusal
+
 MAX_PAYLOAD: Final = 4_096
 LONGEST_TOKEN_S: Final = 3_600
 TOKEN_PAUSE_S: Final = 20 * 60
@@ -36,33 +38,12 @@ _PATH: Final = re.compile(r"/3/device/([0-9a-f]{2,200})")
 
 
 @dataclass(frozen=True, slots=True)
-class AppleFault:
-    """What happens to one request instead.
-
-    Attributes:
-        status: the answer; 0: the connection is cut.
-        reason: Apple's word for it.
-        retry_after: the field of that name.
-    """
-
-    status: int
-    reason: str = ""
-    retry_after: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class AppleWoken:
     """A push that was taken."""
 
     token: bytes = field(repr=False)
     payload: bytes = field(repr=False)
     headers: dict[str, str] = field(repr=False)
-
-
-class _Refusal(Exception):  # noqa: N818 - an answer, not an error
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
 
 
 @final
@@ -85,7 +66,7 @@ class LabApns:
         self.ca_file: Final = folder / "apns-ca.pem"
         self._folder: Final = folder
         self._tokens: Final[dict[bytes, bool]] = {}
-        self._serving: Final[set[asyncio.Task[Any]]] = set()
+        self._open: Final = Connections()
         self._provider: Final[list[tuple[str, float]]] = []
         self.host = ""
         self.woken: Final[list[AppleWoken]] = []
@@ -96,7 +77,7 @@ class LabApns:
         """All that was decrypted of requests, for a search."""
         self.connections = 0
         self.requests = 0
-        self.faults: Final[deque[AppleFault]] = deque()
+        self.faults: Final[deque[PushFault]] = deque()
         """What happens to the next requests."""
 
     @property
@@ -123,9 +104,7 @@ class LabApns:
             yield self
         finally:
             server.close()
-            for task in self._serving:
-                task.cancel()
-            await asyncio.gather(*self._serving, return_exceptions=True)
+            await self._open.end()
 
     def _tls(self) -> ssl.SSLContext:
         key = ec.generate_private_key(ec.SECP256R1())
@@ -154,15 +133,9 @@ class LabApns:
         return context
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._serving.add(task)
         self.connections += 1
-        try:
+        with self._open.serving(writer):
             await self._talk(reader, writer)
-        finally:
-            self._serving.discard(task)
-            writer.transport.abort()
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         http = H2Connection(H2Configuration(client_side=False, header_encoding="utf-8"))
@@ -201,7 +174,7 @@ class LabApns:
         else:
             try:
                 self._take(head, body)
-            except _Refusal as refusal:
+            except Refusal as refusal:
                 status, reason = refusal.status, str(refusal)
                 self.refused.append((status, reason))
         answer = json.dumps({"reason": reason}).encode() if status != 200 else b""
@@ -213,28 +186,28 @@ class LabApns:
 
     def _take(self, head: dict[str, str], body: bytes) -> None:
         if head.get(":method") != "POST":
-            raise _Refusal(405, "MethodNotAllowed")
+            raise Refusal(405, "MethodNotAllowed")
         found = _PATH.fullmatch(head.get(":path", ""))
         if found is None:
-            raise _Refusal(404, "BadPath")
+            raise Refusal(404, "BadPath")
         self._check_provider(head.get("authorization", ""))
         self._check_fields(head)
         self._check_payload(head, body)
         try:
             token = bytes.fromhex(found.group(1))
         except ValueError:
-            raise _Refusal(400, "BadDeviceToken") from None
+            raise Refusal(400, "BadDeviceToken") from None
         installed = self._tokens.get(token)
         if installed is None:
-            raise _Refusal(400, "BadDeviceToken")
+            raise Refusal(400, "BadDeviceToken")
         if not installed:
-            raise _Refusal(410, "Unregistered")
+            raise Refusal(410, "Unregistered")
         self.woken.append(AppleWoken(token, body, {name: value for name, value in head.items() if name[0] != ":"}))
 
     def _check_provider(self, authorization: str) -> None:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token:
-            raise _Refusal(403, "MissingProviderToken")
+            raise Refusal(403, "MissingProviderToken")
         try:
             said, _, signature = token.rpartition(".")
             head, claims = (json.loads(_raw(part)) for part in said.split("."))
@@ -246,44 +219,44 @@ class LabApns:
             der = encode_dss_signature(int.from_bytes(both[:32]), int.from_bytes(both[32:]))
             self.provider_key.public_key().verify(der, said.encode(), ec.ECDSA(SHA256()))
         except (ValueError, AttributeError, InvalidSignature):
-            raise _Refusal(403, "InvalidProviderToken") from None
+            raise Refusal(403, "InvalidProviderToken") from None
         now = self._now_s()
         if not now - LONGEST_TOKEN_S < claims["iat"] <= now + CLOCKS_DIFFER_S:
-            raise _Refusal(403, "ExpiredProviderToken")
+            raise Refusal(403, "ExpiredProviderToken")
         if token not in [known for known, _ in self._provider]:
             if self._provider and now - self._provider[-1][1] < TOKEN_PAUSE_S:
-                raise _Refusal(429, "TooManyProviderTokenUpdates")
+                raise Refusal(429, "TooManyProviderTokenUpdates")
             self._provider.append((token, now))
 
     def _check_fields(self, head: dict[str, str]) -> None:
         if not head.get("apns-topic"):
-            raise _Refusal(400, "MissingTopic")
+            raise Refusal(400, "MissingTopic")
         if head["apns-topic"] != self.TOPIC:
-            raise _Refusal(400, "TopicDisallowed")
+            raise Refusal(400, "TopicDisallowed")
         kind = head.get("apns-push-type", "")
         if kind not in TYPES:
-            raise _Refusal(400, "InvalidPushType")
+            raise Refusal(400, "InvalidPushType")
         priority = head.get("apns-priority", "10")
         if priority not in {"1", "5", "10"} or (kind == "background" and priority == "10"):
-            raise _Refusal(400, "BadPriority")
+            raise Refusal(400, "BadPriority")
         if not head.get("apns-expiration", "0").isdecimal():
-            raise _Refusal(400, "BadExpirationDate")
+            raise Refusal(400, "BadExpirationDate")
         if len(head.get("apns-collapse-id", "").encode()) > 64:
-            raise _Refusal(400, "BadCollapseId")
+            raise Refusal(400, "BadCollapseId")
 
     def _check_payload(self, head: dict[str, str], body: bytes) -> None:
         if not body:
-            raise _Refusal(400, "PayloadEmpty")
+            raise Refusal(400, "PayloadEmpty")
         if len(body) > MAX_PAYLOAD:
-            raise _Refusal(413, "PayloadTooLarge")
+            raise Refusal(413, "PayloadTooLarge")
         try:
             aps: Any = json.loads(body)["aps"]
         except (ValueError, LookupError, TypeError):
-            raise _Refusal(400, "BadMessageId") from None
+            raise Refusal(400, "BadMessageId") from None
         alert = isinstance(aps, dict) and isinstance(aps.get("alert"), dict | str)
         if head["apns-push-type"] == "alert" and not alert:
             # Apple takes it and shows nothing; here it is to be seen.
-            raise _Refusal(400, "InvalidPushType")
+            raise Refusal(400, "InvalidPushType")
 
 
 def _raw(text: str) -> bytes:

@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from letterlock.lab.push.serving import Connections, PushFault, Refusal, plain_http
+
 SCOPE: Final = "https://www.googleapis.com/auth/firebase.messaging"
 GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 TOKEN_LIFETIME_S: Final = 3_599
@@ -30,21 +32,6 @@ _BAD_REQUEST: Final = "type.googleapis.com/google.rpc.BadRequest"
 
 
 @dataclass(frozen=True, slots=True)
-class GoogleFault:
-    """What happens to one send instead.
-
-    Attributes:
-        status: the answer; 0: the connection is cut.
-        code: FCM's word for it.
-        retry_after: the field of that name.
-    """
-
-    status: int
-    code: str = ""
-    retry_after: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class GoogleWoken:
     """A message that was taken."""
 
@@ -52,20 +39,13 @@ class GoogleWoken:
     message: dict[str, Any] = field(repr=False)
 
 
-class _Refusal(Exception):  # noqa: N818 - an answer, not an error
-    def __init__(self, status: int, why: str, details: list[dict[str, Any]] | None = None) -> None:
-        super().__init__(why)
-        self.status = status
-        self.details = details or []
-
-
-def _token_refusal() -> _Refusal:
+def _token_refusal() -> Refusal:
     violations = [{"field": "message.token", "description": "not a valid registration token"}]
     details: list[dict[str, Any]] = [
         {"@type": _FCM_ERROR, "errorCode": "INVALID_ARGUMENT"},
         {"@type": _BAD_REQUEST, "fieldViolations": violations},
     ]
-    return _Refusal(400, "a token that was never given", details)
+    return Refusal(400, "a token that was never given", details)
 
 
 @final
@@ -84,7 +64,7 @@ class LabFcm:
         self._now_s: Final = now_s
         self.account_key: Final = rsa.generate_private_key(public_exponent=65_537, key_size=2_048)
         self._tokens: Final[dict[str, bool]] = {}
-        self._serving: Final[set[asyncio.Task[Any]]] = set()
+        self._open: Final = Connections()
         self._access: Final[dict[str, float]] = {}
         self.origin = ""
         self.granted = 0
@@ -96,9 +76,9 @@ class LabFcm:
         self.seen = bytearray()
         """All bytes that ever came, for a search."""
         self.requests = 0
-        self.faults: Final[deque[GoogleFault]] = deque()
+        self.faults: Final[deque[PushFault]] = deque()
         """What happens to the next sends."""
-        self.token_faults: Final[deque[GoogleFault]] = deque()
+        self.token_faults: Final[deque[PushFault]] = deque()
         """What happens to the next requests for an access token."""
 
     @property
@@ -138,76 +118,55 @@ class LabFcm:
             yield self
         finally:
             server.close()
-            for task in self._serving:
-                task.cancel()
-            await asyncio.gather(*self._serving, return_exceptions=True)
+            await self._open.end()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._serving.add(task)
-        try:
-            await self._talk(reader, writer)
-        finally:
-            self._serving.discard(task)
-            writer.transport.abort()
+        with self._open.serving(writer):
+            await plain_http(reader, writer, self._answer)
 
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                line, *fields = head.decode("ascii").split("\r\n")
-                headers = {name.lower(): value.strip() for name, _, value in (f.partition(":") for f in fields if f)}
-                body = await reader.readexactly(int(headers.get("content-length", "0")))
-                self.requests += 1
-                self.seen += head + body
-                answer = self._answer(line, headers, body)
-                if not answer:
-                    break
-                writer.write(answer)
-                await writer.drain()
-
-    def _answer(self, line: str, headers: dict[str, str], body: bytes) -> bytes:
+    def _answer(self, line: str, headers: dict[str, str], body: bytes, whole: bytes) -> bytes:
+        self.requests += 1
+        self.seen += whole
         method, path, _ = line.split(" ")
         faults = self.token_faults if path == "/token" else self.faults
         if faults:
             fault = faults.popleft()
             if not fault.status:
                 return b""
-            details = [{"@type": _FCM_ERROR, "errorCode": fault.code}] if fault.code else []
+            details = [{"@type": _FCM_ERROR, "errorCode": fault.reason}] if fault.reason else []
             return _response(fault.status, _error(fault.status, "a fault", details), fault.retry_after)
         try:
             if method != "POST":
-                raise _Refusal(404, "not a POST")
+                raise Refusal(404, "not a POST")
             if path == "/token":
                 return _response(200, self._grant(headers, body))
             if path != f"/v1/projects/{self.PROJECT}/messages:send":
-                raise _Refusal(404, "another project, or no such call")
+                raise Refusal(404, "another project, or no such call")
             return _response(200, self._take(headers, body))
-        except _Refusal as refusal:
+        except Refusal as refusal:
             self.refused.append((refusal.status, str(refusal)))
             return _response(refusal.status, _error(refusal.status, str(refusal), refusal.details))
 
     def _grant(self, headers: dict[str, str], body: bytes) -> dict[str, Any]:
         if headers.get("content-type") != "application/x-www-form-urlencoded":
-            raise _Refusal(400, "not a form")
+            raise Refusal(400, "not a form")
         form = {name: values[0] for name, values in parse_qs(body.decode("ascii")).items()}
         if form.get("grant_type") != GRANT:
-            raise _Refusal(400, "another grant")
+            raise Refusal(400, "another grant")
         try:
             said, _, signature = form["assertion"].rpartition(".")
             self.account_key.public_key().verify(_raw(signature), said.encode(), padding.PKCS1v15(), SHA256())
             head, claims = (json.loads(_raw(part)) for part in said.split("."))
         except (KeyError, ValueError, InvalidSignature):
-            raise _Refusal(400, "an assertion that its key did not sign") from None
+            raise Refusal(400, "an assertion that its key did not sign") from None
         now = self._now_s()
         if head.get("alg") != "RS256" or head.get("kid") != self.KEY_ID or claims.get("iss") != self.EMAIL:
-            raise _Refusal(400, "another account or algorithm")
+            raise Refusal(400, "another account or algorithm")
         if claims.get("scope") != SCOPE or claims.get("aud") != f"{self.origin}/token":
-            raise _Refusal(400, "for something else")
+            raise Refusal(400, "for something else")
         begins, ends = claims.get("iat", 0), claims.get("exp", 0)
         if not (begins - 60 <= now < ends and ends - begins <= 3_600):
-            raise _Refusal(400, "an assertion that is over, or lives too long")
+            raise Refusal(400, "an assertion that is over, or lives too long")
         token = "ya29." + os.urandom(48).hex()
         self._access[token] = now + TOKEN_LIFETIME_S
         self.granted += 1
@@ -216,27 +175,27 @@ class LabFcm:
     def _take(self, headers: dict[str, str], body: bytes) -> dict[str, Any]:
         scheme, _, access = headers.get("authorization", "").partition(" ")
         if scheme != "Bearer" or self._access.get(access, 0) <= self._now_s():
-            raise _Refusal(401, "no access token, or one that is over")
+            raise Refusal(401, "no access token, or one that is over")
         try:
             message = json.loads(body)["message"]
             token, data, android = message["token"], message.get("data", {}), message.get("android", {})
         except (ValueError, LookupError, TypeError):
-            raise _Refusal(400, "no message") from None
+            raise Refusal(400, "no message") from None
         if set(message) - _MESSAGE or set(android) - _ANDROID:
-            raise _Refusal(400, "a field that there is not")
+            raise Refusal(400, "a field that there is not")
         if not all(isinstance(value, str) for value in data.values()):
-            raise _Refusal(400, "data is text by text")
+            raise Refusal(400, "data is text by text")
         if sum(len(name) + len(value) for name, value in data.items()) > MAX_DATA:
-            raise _Refusal(400, "too much data")
+            raise Refusal(400, "too much data")
         if android.get("priority", "NORMAL").upper() not in {"NORMAL", "HIGH"}:
-            raise _Refusal(400, "a priority that there is not")
+            raise Refusal(400, "a priority that there is not")
         if not _TTL.fullmatch(android.get("ttl", "0s")):
-            raise _Refusal(400, "not a duration")
+            raise Refusal(400, "not a duration")
         installed = self._tokens.get(token)
         if installed is None:
             raise _token_refusal()
         if not installed:
-            raise _Refusal(404, "the app is gone", [{"@type": _FCM_ERROR, "errorCode": "UNREGISTERED"}])
+            raise Refusal(404, "the app is gone", [{"@type": _FCM_ERROR, "errorCode": "UNREGISTERED"}])
         self.woken.append(GoogleWoken(token, message))
         return {"name": f"projects/{self.PROJECT}/messages/{os.urandom(8).hex()}"}
 

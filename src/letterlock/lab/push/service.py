@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from letterlock.lab.push.agent import UserAgent
+from letterlock.lab.push.serving import Connections, PushFault, Refusal, plain_http
 
 MAX_BODY: Final = 4096
 MAX_HEAD: Final = 16_384
@@ -25,21 +26,6 @@ _WORDS: Final = {
     201: "Created", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Not Allowed",
     410: "Gone", 413: "Too Large",
 }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class PushFault:
-    """What happens to one request instead.
-
-    Attributes:
-        status: the answer; 0: none, until the sender gives up.
-        retry_after: the field of that name, as text.
-        location: where a redirect leads.
-    """
-
-    status: int
-    retry_after: str = ""
-    location: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +45,6 @@ class _Subscription:
     gone: bool = False
 
 
-class _Refusal(Exception):  # noqa: N818 - an answer, not an error
-    def __init__(self, status: int, why: str) -> None:
-        super().__init__(why)
-        self.status = status
-
-
 @final
 class LabPushService:
     """A push service and the browsers behind it.
@@ -76,6 +56,7 @@ class LabPushService:
     def __init__(self, now_s: Callable[[], float]) -> None:
         self._now_s: Final = now_s
         self._subscriptions: Final[dict[str, _Subscription]] = {}
+        self._open: Final = Connections()
         self.origin = ""
         self.woken: Final[list[Woken]] = []
         """Every push that was taken, decrypted."""
@@ -96,6 +77,7 @@ class LabPushService:
             yield self
         finally:
             server.close()
+            await self._open.end()
 
     @property
     def host(self) -> str:
@@ -114,25 +96,18 @@ class LabPushService:
         self._subscriptions[endpoint.removeprefix(self.origin)].gone = True
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                line, *fields = head.decode("ascii").split("\r\n")
-                headers = {name.lower(): value.strip() for name, _, value in (f.partition(":") for f in fields if f)}
-                body = await reader.readexactly(int(headers.get("content-length", "0")))
-                self.requests += 1
-                self.seen += head + body
-                if not await self._answer(line, headers, body, writer):
-                    break
-        writer.close()
+        with self._open.serving(writer):
+            await plain_http(reader, writer, self._answer)
 
-    async def _answer(self, line: str, headers: dict[str, str], body: bytes, writer: asyncio.StreamWriter) -> bool:
+    def _answer(self, line: str, headers: dict[str, str], body: bytes, whole: bytes) -> bytes:
+        self.requests += 1
+        self.seen += whole
         method, path, _ = line.split(" ")
         more = ""
         if self.faults:
             fault = self.faults.popleft()
             if not fault.status:
-                return False
+                return b""
             status = fault.status
             more = f"retry-after: {fault.retry_after}\r\n" if fault.retry_after else ""
             more += f"location: {fault.location}\r\n" if fault.location else ""
@@ -140,41 +115,39 @@ class LabPushService:
             try:
                 self._take(method, path, headers, body)
                 status, more = 201, f"location: {self.origin}/message/{os.urandom(8).hex()}\r\n"
-            except _Refusal as refusal:
+            except Refusal as refusal:
                 status = refusal.status
                 self.refused.append((status, str(refusal)))
-        writer.write(f"HTTP/1.1 {status} {_WORDS.get(status, 'x')}\r\n{more}content-length: 0\r\n\r\n".encode())
-        await writer.drain()
-        return True
+        return f"HTTP/1.1 {status} {_WORDS.get(status, 'x')}\r\n{more}content-length: 0\r\n\r\n".encode()
 
     def _take(self, method: str, path: str, headers: dict[str, str], body: bytes) -> None:
         if method != "POST":
-            raise _Refusal(405, "not a POST")
+            raise Refusal(405, "not a POST")
         found = self._subscriptions.get(path)
         if found is None:
-            raise _Refusal(404, "no such subscription")
+            raise Refusal(404, "no such subscription")
         if found.gone:
-            raise _Refusal(410, "the browser is gone")
+            raise Refusal(410, "the browser is gone")
         if not headers.get("ttl", "").isdecimal():
-            raise _Refusal(400, "no TTL")
+            raise Refusal(400, "no TTL")
         if headers.get("urgency", "normal") not in URGENCIES:
-            raise _Refusal(400, "an urgency that there is not")
+            raise Refusal(400, "an urgency that there is not")
         if headers.get("content-encoding") != "aes128gcm":
-            raise _Refusal(400, "not aes128gcm")
+            raise Refusal(400, "not aes128gcm")
         if not body or len(body) > MAX_BODY:
-            raise _Refusal(413, "no body, or too much of it")
+            raise Refusal(413, "no body, or too much of it")
         self._check_token(headers.get("authorization", ""), found.sender_key)
         try:
             content = found.agent.open(body)
         except ValueError as error:
             # A real service could not tell; a browser would drop it in silence. Here it is to be seen.
-            raise _Refusal(400, f"the browser: {error}") from None
+            raise Refusal(400, f"the browser: {error}") from None
         self.woken.append(Woken(self.origin + path, content, headers, body))
 
     def _check_token(self, authorization: str, sender_key: bytes) -> None:
         scheme, _, rest = authorization.partition(" ")
         if scheme.lower() != "vapid":
-            raise _Refusal(401, "no vapid")
+            raise Refusal(401, "no vapid")
         try:
             parts = dict(part.strip().split("=", 1) for part in rest.split(","))
             key = _raw(parts["k"])
@@ -185,18 +158,18 @@ class LabPushService:
             public.verify(der, f"{head}.{claims}".encode(), ec.ECDSA(SHA256()))
             header, told = json.loads(_raw(head)), json.loads(_raw(claims))
         except (ValueError, KeyError, InvalidSignature):
-            raise _Refusal(403, "a token that is not signed by its key") from None
+            raise Refusal(403, "a token that is not signed by its key") from None
         now = self._now_s()
         if key != sender_key:
-            raise _Refusal(403, "another sender's key")
+            raise Refusal(403, "another sender's key")
         if len(both) != 64 or header.get("alg") != "ES256" or header.get("typ") != "JWT":
-            raise _Refusal(403, "another algorithm")
+            raise Refusal(403, "another algorithm")
         if told.get("aud") != self.origin:
-            raise _Refusal(403, "a token for another push service")
+            raise Refusal(403, "a token for another push service")
         if not now < told.get("exp", 0) <= now + LONGEST_TOKEN_S:
-            raise _Refusal(403, "a token that is over, or lives too long")
+            raise Refusal(403, "a token that is over, or lives too long")
         if not str(told.get("sub", "")).startswith(("mailto:", "https:")):
-            raise _Refusal(403, "nobody to reach")
+            raise Refusal(403, "nobody to reach")
 
 
 def _raw(text: str) -> bytes:

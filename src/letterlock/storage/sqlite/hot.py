@@ -7,6 +7,7 @@ from typing import Final
 
 import apsw
 
+from letterlock.model.ids import ID_BYTES
 from letterlock.model.message import MessageState
 from letterlock.storage.commands import Accepted, AcceptSealed, Ack, Acked, Shown
 from letterlock.storage.errors import CommitReason, CommitRefused
@@ -89,7 +90,7 @@ class HotBatch:
         if accepts:
             ids = [command.message_id for command in accepts]
             inside = tx.order.inside(b"".join(ids))
-            keys = [inside[at : at + 16] for at in range(0, len(inside), 16)]
+            keys = [inside[at : at + ID_BYTES] for at in range(0, len(inside), ID_BYTES)]
             self._keys = dict(zip(ids, keys, strict=True))
             found = rows(
                 tx.db,

@@ -7,7 +7,6 @@ import apsw
 
 from letterlock.model.message import MessageState
 from letterlock.storage.relay_commands import (
-    LookAtWaiting,
     LoseMailbox,
     MailboxLost,
     MailboxReset,
@@ -15,13 +14,12 @@ from letterlock.storage.relay_commands import (
     RelayPurged,
     RelayReason,
     ResetMailbox,
-    SettleWaiting,
-    WaitingSeen,
     relay_refused,
 )
 from letterlock.storage.sqlite.rows import first, rows, run
 from letterlock.storage.sqlite.state import MAILBOX_SHIFT, SEQ_MASK
 from letterlock.storage.sqlite.transaction import Transaction
+from letterlock.storage.waiting_commands import LookAtWaiting, SettleWaiting, WaitingSeen
 from letterlock.wire.tlog.entries import Finding, Purge
 from letterlock.wire.tlog.words import FindingCode, PurgeKind, Severity
 

@@ -4,6 +4,7 @@ from letterlock.storage import attachment_commands as a
 from letterlock.storage import delivery_commands as d
 from letterlock.storage import push_commands as p
 from letterlock.storage import relay_commands as c
+from letterlock.storage import waiting_commands as w
 from letterlock.storage.sqlite import (
     attachment_ops,
     delivery_ops,
@@ -35,8 +36,8 @@ def relay_handlers() -> dict[type, Handler]:
         c.ReportCommit: relay_stuck.report_commit,
         c.AnchorGroup: relay_public.anchor_group,
         c.ResetMailbox: relay_mail.reset_mailbox,
-        c.LookAtWaiting: relay_mail.look_at_waiting,
-        c.SettleWaiting: relay_mail.settle_waiting,
+        w.LookAtWaiting: relay_mail.look_at_waiting,
+        w.SettleWaiting: relay_mail.settle_waiting,
         c.LoseMailbox: relay_mail.lose_mailbox,
         c.PurgeRelay: _purge,
         a.BeginAttachment: attachment_ops.begin_attachment,

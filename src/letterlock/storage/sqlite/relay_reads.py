@@ -5,7 +5,7 @@ from typing import Final, Protocol, TypeVar
 
 import apsw
 
-from letterlock.storage.relay_commands import GroupStanding, PublicState, Waited
+from letterlock.storage.relay_commands import GroupStanding, PublicState
 from letterlock.storage.relay_rows import (
     AccountRow,
     CommitRow,
@@ -24,6 +24,7 @@ from letterlock.storage.relay_rows import (
 )
 from letterlock.storage.sqlite.rows import first, rows
 from letterlock.storage.sqlite.state import MAILBOX_SHIFT, SEQ_MASK
+from letterlock.storage.waiting_commands import Waited
 from letterlock.wire.stream import ItemKind
 
 MAX_CANDIDATES: Final = 16

@@ -8,7 +8,7 @@ messages are accepted; what was acknowledged meanwhile is learnt by counting the
 from dataclasses import dataclass, field
 from typing import Final
 
-from letterlock.storage.relay_commands import Waited, WaitingSeen
+from letterlock.storage.waiting_commands import Waited, WaitingSeen
 
 MIB: Final = 1 << 20
 KNOWN_SENDERS: Final = 1_000_000
@@ -84,28 +84,22 @@ class Waiting:
             if len(self.sent_by) >= KNOWN_SENDERS:
                 del self.sent_by[next(iter(self.sent_by))]
             self.sent_by[unnamed] = sender
-        if sender:
-            self._count_sender(tenant, sender, size)
-        all_of_it = self.tenants.get(tenant)
-        if all_of_it is None:
-            all_of_it = self.tenants[tenant] = Count(tenant, 0, 0, self._tenant_limits)
-        all_of_it.messages += 1
-        all_of_it.bytes += size
-        if all_of_it.messages >= all_of_it.messages_mark or all_of_it.bytes >= all_of_it.bytes_mark:
-            self.wanted = True
-            if _reached(all_of_it, self._tenant_limits):
-                self.tenants_over.add(tenant)
+        if sender and self._counted(self.senders, sender, tenant, size, self._sender_limits):
+            self.over.add(sender)
+        if self._counted(self.tenants, tenant, tenant, size, self._tenant_limits):
+            self.tenants_over.add(tenant)
 
-    def _count_sender(self, tenant: int, sender: int, size: int) -> None:
-        mine = self.senders.get(sender)
-        if mine is None:
-            mine = self.senders[sender] = Count(tenant, 0, 0, self._sender_limits)
-        mine.messages += 1
-        mine.bytes += size
-        if mine.messages >= mine.messages_mark or mine.bytes >= mine.bytes_mark:
-            self.wanted = True
-            if _reached(mine, self._sender_limits):
-                self.over.add(sender)
+    def _counted(self, counts: dict[int, Count], of: int, tenant: int, size: int, limits: tuple[int, int]) -> bool:
+        """Adds a message to one of the counts; whether its limit is reached."""
+        one = counts.get(of)
+        if one is None:
+            one = counts[of] = Count(tenant, 0, 0, limits)
+        one.messages += 1
+        one.bytes += size
+        if one.messages < one.messages_mark and one.bytes < one.bytes_mark:
+            return False
+        self.wanted = True
+        return _reached(one, limits)
 
     def seen(self, until: int) -> WaitingSeen:
         """The counters now, to be compared with what the store holds of messages up to a number."""

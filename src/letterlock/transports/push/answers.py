@@ -1,12 +1,30 @@
-"""What push services answer: small JSON, read with a bound; nothing of it is kept or shown."""
+"""Asking push services: no redirects, no proxies of the environment; of an answer, small JSON, read with a bound."""
 
 import json
 from typing import Any, Final
 
 import httpx
 
+TIMEOUT_S: Final = 10
 MAX_ANSWER: Final = 16_384
 """Bytes: real ones have some hundred, and whatever is longer is not what is looked for."""
+
+
+def asking(transport: httpx.AsyncBaseTransport | None, **more: Any) -> httpx.AsyncClient:
+    """A client for one push service.
+
+    Args:
+        transport: for tests; None: the network.
+        more: what httpx is told besides.
+    """
+    return httpx.AsyncClient(
+        transport=transport,
+        timeout=TIMEOUT_S,
+        follow_redirects=False,
+        trust_env=False,
+        headers={"user-agent": "letterlock"},
+        **more,
+    )
 
 
 async def small_json(answer: httpx.Response) -> dict[str, Any]:

@@ -12,9 +12,9 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from letterlock.model.clock import Clock
-from letterlock.transports.push.answers import small_json, word
-from letterlock.transports.push.port import PushOutcome, PushResult
-from letterlock.transports.push.web import TIMEOUT_S, TTL_S, asked_wait_s
+from letterlock.transports.push.answers import asking, small_json, word
+from letterlock.transports.push.port import KEY_REFUSED, PushOutcome, PushResult
+from letterlock.transports.push.web import TTL_S, asked_wait_s
 from letterlock.wire.jws import signed
 from letterlock.wire.push_targets import ApnsTarget
 
@@ -25,8 +25,6 @@ COLLAPSE_ID: Final = "wake-up"
 TOKEN_LIFETIME_S: Final = 45 * 60
 """Apple refuses tokens older than an hour, and more than one in twenty minutes."""
 TOKEN_PAUSE_S: Final = 20 * 60
-REFUSED_WAIT_S: Final = 15 * 60
-"""Until a key that was refused is tried again: somebody has to mend the settings meanwhile."""
 _GONE: Final = frozenset({"BadDeviceToken", "DeviceTokenNotForTopic", "Unregistered", "ExpiredToken"})
 _KEY: Final = frozenset(
     {
@@ -73,16 +71,12 @@ class ApnsSender:
         self._token = ""
         self._made_s = 0
         # Apple wants few connections with many streams; a second one is for when the first is being closed.
-        self._http: Final = httpx.AsyncClient(
-            transport=transport,
+        self._http: Final = asking(
+            transport,
             http1=False,
             http2=True,
             verify=trust,
             limits=httpx.Limits(max_connections=2, max_keepalive_connections=1),
-            timeout=TIMEOUT_S,
-            follow_redirects=False,
-            trust_env=False,
-            headers={"user-agent": "letterlock"},
         )
 
     def check(self, target: ApnsTarget) -> None:
@@ -125,7 +119,7 @@ class ApnsSender:
             self._token = ""
             return PushOutcome(PushResult.RETRY)
         if answer.status_code == httpx.codes.FORBIDDEN or reason in _KEY:
-            return PushOutcome(PushResult.UNAUTHORISED, REFUSED_WAIT_S)
+            return KEY_REFUSED
         if reason == "TooManyProviderTokenUpdates":
             return PushOutcome(PushResult.RETRY, TOKEN_PAUSE_S)
         if answer.status_code == httpx.codes.TOO_MANY_REQUESTS or answer.is_server_error:

@@ -12,9 +12,9 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from letterlock.model.clock import Clock
-from letterlock.transports.push.answers import small_json, word
-from letterlock.transports.push.port import PushOutcome, PushResult
-from letterlock.transports.push.web import TIMEOUT_S, TTL_S, asked_wait_s
+from letterlock.transports.push.answers import asking, small_json, word
+from letterlock.transports.push.port import KEY_REFUSED, PushOutcome, PushResult
+from letterlock.transports.push.web import TTL_S, asked_wait_s
 from letterlock.wire.jws import signed
 from letterlock.wire.push_targets import FcmTarget
 
@@ -23,8 +23,6 @@ GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 ASSERTION_LIFETIME_S: Final = 3_600
 """The longest that Google takes (RFC 7523, section 3)."""
 RENEW_BEFORE_S: Final = 300
-REFUSED_WAIT_S: Final = 15 * 60
-"""Until a key that was refused is tried again: somebody has to mend the settings meanwhile."""
 QUOTA_WAIT_S: Final = 60
 """After 429 without a Retry-After, as the service asks in its documentation."""
 COLLAPSE_KEY: Final = "wake-up"
@@ -65,13 +63,7 @@ class FcmSender:
         self._token = ""
         self._ends_s = 0
         self._asking: Final = asyncio.Lock()
-        self._http: Final = httpx.AsyncClient(
-            transport=transport,
-            timeout=TIMEOUT_S,
-            follow_redirects=False,
-            trust_env=False,
-            headers={"user-agent": "letterlock"},
-        )
+        self._http: Final = asking(transport)
 
     def check(self, target: FcmTarget) -> None:
         """See :class:`letterlock.transports.push.port.PushDriver`."""
@@ -123,7 +115,7 @@ class FcmSender:
         if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
             if self._token == token:
                 self._token = ""
-            return PushOutcome(PushResult.UNAUTHORISED, REFUSED_WAIT_S)
+            return KEY_REFUSED
         if status == httpx.codes.TOO_MANY_REQUESTS:
             return PushOutcome(PushResult.RETRY, asked_wait_s(answer) or QUOTA_WAIT_S)
         if answer.is_server_error:
@@ -138,7 +130,7 @@ class FcmSender:
 def _no_token(answer: httpx.Response) -> PushOutcome:
     if answer.is_server_error or answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
         return PushOutcome(PushResult.RETRY, asked_wait_s(answer))
-    return PushOutcome(PushResult.UNAUTHORISED, REFUSED_WAIT_S)
+    return KEY_REFUSED
 
 
 def _details(said: dict[str, Any]) -> list[dict[str, Any]]:

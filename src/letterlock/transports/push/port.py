@@ -31,6 +31,10 @@ class PushOutcome:
     wait_s: int = 0
 
 
+KEY_REFUSED: Final = PushOutcome(PushResult.UNAUTHORISED, 15 * 60)
+"""The gateway's own key was refused: somebody has to mend the settings before it is worth trying again."""
+
+
 Target_contra = TypeVar("Target_contra", contravariant=True)
 
 

@@ -12,13 +12,13 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from letterlock.model.clock import Clock
+from letterlock.transports.push.answers import asking
 from letterlock.transports.push.port import PushOutcome, PushResult
 from letterlock.wire.push_targets import WebTarget
 from letterlock.wire.webpush import SALT_BYTES, WAKE_UP, HostList, PushError, encrypt, private_key, vapid
 
 TTL_S: Final = 86_400
 """How long the push service keeps a wake-up for a device that is off. It would be told of later mail again anyway."""
-TIMEOUT_S: Final = 10
 MAX_WAIT_S: Final = 3_600
 """Of what a Retry-After is believed."""
 _GONE: Final = frozenset({404, 410})
@@ -52,13 +52,7 @@ class WebPushSender:
         self._subject: Final = subject
         self._clock: Final = clock
         self._entropy: Final = entropy
-        self._http: Final = httpx.AsyncClient(
-            transport=transport,
-            timeout=TIMEOUT_S,
-            follow_redirects=False,
-            trust_env=False,
-            headers={"user-agent": "letterlock"},
-        )
+        self._http: Final = asking(transport)
 
     def check(self, target: WebTarget) -> None:
         """See :class:`letterlock.transports.push.port.PushDriver`."""
