@@ -164,3 +164,18 @@ async def test_whoever_is_not_connected_is_named_and_nobody_else() -> None:
     hub.leave(mail)
     hub.publish(((7, 3),), b"h", b"b")
     assert absent == [8, 9, 8, 7]
+
+
+def test_a_patient_queue_wakes_its_connection_when_enough_waits_and_not_before() -> None:
+    mail = Mail(1, 0, 0)
+    mail.put(1, b"h", b"b")
+    assert mail.wake.is_set(), "without patience each item wakes"
+    mail.take(9, 9, 1_000)
+    mail.wake.clear()
+    mail.patient = 3
+    for number in (2, 3):
+        mail.put(number, b"h", b"b")
+        assert not mail.wake.is_set()
+    mail.put(4, b"h", b"b")
+    assert mail.wake.is_set()
+    assert mail.take(9, 9, 1_000)[2] == 3
