@@ -169,6 +169,29 @@ async def test_three_accounts_and_a_removal(world: World) -> None:
     assert alice.device.group(ref).chain == world.relay.groups[str(ref)].chain
 
 
+async def test_words_that_wait_when_their_group_is_forgotten_go_to_nobody(world: World) -> None:
+    alice, bob, ref = await world.pair()
+    await alice.device.send(ref, b"received")
+    await alice.device.flush()
+    await bob.device.send(ref, b"never sent")
+    await alice.device.remove_device(ref, bob.device.device)
+    await bob.device.sync()
+    await take(bob.device)
+    await bob.device.forget_group(ref)
+    assert await take(bob.device) == [events.Finding(ref.value, "send", "group_forgotten", stopped=False)]
+    await alice.device.add_account(ref, bob.device.account)
+    bob.restart()
+    await bob.device.sync()
+    await bob.device.flush()
+    assert not [event for event in await take(bob.device) if isinstance(event, events.Finding)]
+    await bob.device.send(ref, b"here again")
+    await bob.device.flush()
+    await alice.device.sync()
+    found = await take(alice.device)
+    assert contents(found) == [b"here again"]
+    assert not [event for event in found if isinstance(event, events.Finding)]
+
+
 async def test_a_removed_device_is_welcomed_back_once_it_wants_to(world: World) -> None:
     alice, bob, ref = await world.pair()
     await alice.device.remove_device(ref, bob.device.device)

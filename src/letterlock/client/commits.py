@@ -14,8 +14,9 @@ import msgspec
 from letterlock.client import events
 from letterlock.client.engine import CommitBundle
 from letterlock.client.enrolment import Accounts
+from letterlock.client.envelope import EnvelopeKind
 from letterlock.client.errors import DeviceError, DeviceReason, GateError, GateReason, RelayError, RelayReason
-from letterlock.client.groups import GROUPS, PENDING, GroupRecord, PendingCommit, chain_next, chain_start
+from letterlock.client.groups import GROUPS, PENDING, GroupRecord, Outgoing, PendingCommit, chain_next, chain_start
 from letterlock.client.receiving import Receiving
 from letterlock.client.relay import CommitAnswer, GroupAnswer
 from letterlock.client.session import Session
@@ -127,7 +128,17 @@ class Commits:
             if not record.stopped:
                 raise DeviceError(DeviceReason.GROUP_GOES_ON, group=ref)
             self._state.engine.forget(record.group_id)
-            self._state.persist(gone=((GROUPS, ref.value), (PENDING, ref.value)))
+            # Words that the relay has not taken go with the keys that sealed them: sealed anew after coming back they
+            # would reach people whom nobody had in mind. Whoever wrote them is told.
+            waiting = [(at, msgspec.msgpack.decode(data, type=Outgoing)) for at, data in self._state.store.outbox()]
+            waiting = [(at, entry) for at, entry in waiting if entry.ref == ref.value]
+            words = {entry.message for _, entry in waiting if EnvelopeKind(entry.kind).speaks}
+            told = events.Finding(ref.value, "send", DeviceReason.GROUP_FORGOTTEN.value, stopped=False)
+            self._state.persist(
+                gone=((GROUPS, ref.value), (PENDING, ref.value)),
+                sent=tuple(at for at, _ in waiting),
+                inbox=(events.encode(told),) * len(words),
+            )
             del self._state.groups[ref.value]
 
     async def race(self, ref: GroupRef, propose: Callable[[bytes], Proposal | None]) -> int:

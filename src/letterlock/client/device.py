@@ -224,6 +224,8 @@ class Device:
     async def forget_group(self, ref: GroupRef) -> None:
         """Drops a group that stands still here, with its keys. Only then is a welcome into it taken again.
 
+        What still waits to be sent in it is not sent: a finding ``group_forgotten`` for each message.
+
         Raises:
             DeviceError: UNKNOWN_GROUP; GROUP_GOES_ON: have this device removed first.
         """

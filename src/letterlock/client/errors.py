@@ -185,6 +185,8 @@ class DeviceReason(Reason):
     UNKNOWN_GROUP = "unknown_group"
     GROUP_STOPPED = "group_stopped_at_the_gate"
     GROUP_GOES_ON = "group_goes_on"
+    GROUP_FORGOTTEN = "group_forgotten"
+    """It still waited to be sent when its group was forgotten here: it went to nobody, and will not."""
     KEY_PACKAGES_EXHAUSTED = "peer_has_no_key_packages"
     NO_IDENTITY_KEY = "this_device_holds_no_identity_key"
     MAILBOX_GAP = "mailbox_gap"
