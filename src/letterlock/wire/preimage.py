@@ -64,6 +64,7 @@ class Purpose(Enum):
     SESSION_ACCEPT = "session_accept"
     HANDSHAKE_OFFER = "handshake_offer"
     HANDSHAKE_ANSWER = "handshake_answer"
+    HANDSHAKE_FINISH = "handshake_finish"
     ENVELOPE = "envelope"
     RECEIPT = "receipt"
     CONSENT = "consent"
@@ -85,6 +86,7 @@ _FAMILY: Final[dict[Purpose, KeyFamily]] = {
     Purpose.SESSION_ACCEPT: KeyFamily.SERVER_SESSION,
     Purpose.HANDSHAKE_OFFER: KeyFamily.SESSION,
     Purpose.HANDSHAKE_ANSWER: KeyFamily.SESSION,
+    Purpose.HANDSHAKE_FINISH: KeyFamily.SESSION,
     Purpose.ENVELOPE: KeyFamily.ENVELOPE,
     Purpose.RECEIPT: KeyFamily.ENVELOPE,
     Purpose.CONSENT: KeyFamily.ENVELOPE,
