@@ -18,6 +18,7 @@ from letterlock.custody.message_ids import MessageIds
 from letterlock.faces.http.app import HttpFace
 from letterlock.faces.http.devices import DeviceServices, device_routes
 from letterlock.faces.http.group_messages import GroupMessagesHandler
+from letterlock.faces.http.receipts import receipt_routes
 from letterlock.faces.http.routes import TenantPrincipal
 from letterlock.gateway.hub import Hub
 from letterlock.gateway.policies import Policies
@@ -77,7 +78,7 @@ def whole_face(world: World) -> HttpFace:
         AUDIENCE,
     )
     return HttpFace(
-        (*device_routes(services), messages.route()),
+        (*device_routes(services), *receipt_routes(world.desk), messages.route()),
         credentials,
         group_messages=messages,
         websocket=no_stream,

@@ -11,6 +11,7 @@ from typing import Any
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from tests.relay import mls
 
+from letterlock.app.receipt_parts import SharedIds
 from letterlock.assurance.device_list import (
     Device,
     DeviceKind,
@@ -34,6 +35,7 @@ from letterlock.relay.groups import Caller, Groups
 from letterlock.relay.key_packages import KeyPackages
 from letterlock.relay.mailboxes import Mailboxes
 from letterlock.relay.nonces import NonceBook
+from letterlock.relay.receipts import ReceiptDesk
 from letterlock.relay.reports import Reports
 from letterlock.relay.sessions import Login, Sessions
 from letterlock.storage.commands import Relied, Shown
@@ -41,6 +43,7 @@ from letterlock.storage.relay_commands import GroupCommitted
 from letterlock.storage.sqlite.committer import GroupCommitter
 from letterlock.storage.sqlite.core import StoreCore
 from letterlock.storage.sqlite.reader import Readers
+from letterlock.storage.sqlite.receipt_reads import ReceiptReads
 from letterlock.storage.sqlite.registry import handlers
 from letterlock.storage.sqlite.relay_ops import relay_handlers
 from letterlock.storage.sqlite.relay_reads import RelayReads
@@ -132,7 +135,16 @@ class World:
         self.reports = Reports(
             self.committer, self.reads, self.keys, ENVIRONMENT, AUDIENCE, os.urandom, self.reported.append
         )
+        self.counted: dict[str, int] = {}
+        ids = SharedIds(b"p" * 32)
+        self.desk = ReceiptDesk(
+            self.committer, ReceiptReads(self.readers, ids.key_of), ids.key_of, b"p" * 32, ENVIRONMENT, os.urandom,
+            self._count,
+        )  # fmt: skip
         self.mailboxes = Mailboxes(self.committer, self.reads, self.keys, self.directory, clock)
+
+    def _count(self, outcome: str, number: int) -> None:
+        self.counted[outcome] = self.counted.get(outcome, 0) + number
 
     async def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         return await self.readers.read(lambda db: db.execute(sql, values).fetchall())

@@ -35,8 +35,9 @@ def entries(draw: st.DrawFn, kind: type[LedgerEntry] | None = None) -> LedgerEnt
     hints = get_type_hints(kind)
     values = {item.name: draw(values_of(hints[item.name])) for item in fields(kind)}
     if kind is Batch:
-        counts = draw(st.tuples(*[st.integers(0, 2**40)] * 4).filter(any))
-        values |= dict(zip(("accepted", "delivered", "acked", "failed"), counts, strict=True), n=sum(counts))
+        counts = draw(st.tuples(*[st.integers(0, 2**40)] * 5).filter(any))
+        names = ("accepted", "delivered", "acked", "failed", "attested")
+        values |= dict(zip(names, (*counts[:4], counts[4] or None), strict=True), n=sum(counts))
     if kind is Fallback:
         by_policy = values["kind"].value == "POLICY"
         values["consent"] = None if by_policy else values["consent"] or Commitment(bytes(32))

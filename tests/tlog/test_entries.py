@@ -192,6 +192,12 @@ def test_encoder_takes_entries_only() -> None:
 def test_counts_of_a_batch_must_agree() -> None:
     root = Digest(bytes(32))
     assert Batch(ts=1, accepted=1, delivered=2, acked=3, failed=4, n=10, root=root).n == 10
+    assert b"attested" not in encode_entry(Batch(ts=1, accepted=1, delivered=0, acked=0, failed=0, n=1, root=root))
+    some = Batch(ts=1, accepted=1, delivered=0, acked=0, failed=0, n=3, root=root, attested=2)
+    assert decode_entry(encode_entry(some)) == some
+    for wrong in (0, 1, 3):
+        with pytest.raises(EntryError):
+            Batch(ts=1, accepted=1, delivered=0, acked=0, failed=0, n=3 if wrong else 1, root=root, attested=wrong)
     for n, accepted in ((9, 1), (11, 1), (9, 0), (8, 1)):
         if n != accepted + 9:
             with pytest.raises(EntryError, match="counts disagree"):

@@ -28,6 +28,7 @@ from letterlock.wire.tlog.records import (
     MAX_RECORD,
     Accepted,
     Acked,
+    Attested,
     BatchBuilder,
     Delivered,
     Failed,
@@ -35,12 +36,13 @@ from letterlock.wire.tlog.records import (
     accepted,
     accepted_shape,
     acked,
+    attested,
     decode_record,
     delivered,
     failed,
 )
 from letterlock.wire.tlog.verify import verify_entry_proof, verify_receipt
-from letterlock.wire.tlog.words import ReasonCode
+from letterlock.wire.tlog.words import ReasonCode, ReceiptWord
 
 KEY = KeySigner().verifier_key
 NUMBERS = st.integers(0, MAX_INT)
@@ -61,6 +63,15 @@ RECORDS: st.SearchStrategy[Record] = st.one_of(
     st.builds(Delivered, NUMBERS, HASHES, CHANNELS),
     st.builds(Acked, NUMBERS, NUMBERS, HASHES, HASHES),
     st.builds(Failed, NUMBERS, HASHES, CHANNELS, st.sampled_from(ReasonCode)),
+    st.builds(
+        lambda ts, message, word, verifier, some, more: Attested(ts, message, word, verifier, some, some + more),
+        NUMBERS,
+        HASHES,
+        st.sampled_from(ReceiptWord),
+        st.sampled_from(Verifier),
+        st.integers(1, 1_000),
+        st.integers(0, 1_000),
+    ),
 )
 SHAPE = accepted_shape(Channel.RELAY, Protection.E2EE, EvidenceGrade.FRAMED, Verifier.GATEWAY, rule_tag("r"))
 
@@ -73,6 +84,11 @@ def test_the_bytes_of_known_records() -> None:
     assert delivered(7, bytes(32), Channel.SMS).decode() == f"1 d 7 {zero} sms"
     assert acked(7, 20, bytes(32), bytes(32)).decode() == f"1 k 7 20 {zero} {zero}"
     assert failed(7, bytes(32), Channel.SMS, ReasonCode.EXPIRED).decode() == f"1 f 7 {zero} sms expired"
+    checked = attested(7, bytes(32), ReceiptWord.DISPLAYED, Verifier.GATEWAY, 2, 3)
+    assert checked.decode() == f"1 r 7 {zero} displayed gateway 2 3"
+    for some, of in ((0, 1), (2, 1)):
+        with pytest.raises(EntryError):
+            attested(7, bytes(32), ReceiptWord.DISPLAYED, Verifier.GATEWAY, some, of)
 
 
 @given(RECORDS)

@@ -17,6 +17,7 @@ from letterlock.app.intents import resume_intents
 from letterlock.app.keys import Keys, LedgerSigner, open_keys, secrets_folder
 from letterlock.app.open_parts import open_messages
 from letterlock.app.push_parts import open_push
+from letterlock.app.receipt_parts import open_receipts
 from letterlock.app.relay_parts import open_relay
 from letterlock.app.settings import Settings
 from letterlock.assurance.assess import Path as MessagePath
@@ -241,6 +242,7 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
         ),
         *MailboxWaits(relay.mailboxes, hub, credentials, clock, metrics.connected, metrics.delivered).routes(),
         group_messages.route(),
+        *open_receipts(committer, readers, id_key, settings.environment, metrics, closers),
         *opened.routes,
     )
     system.describe(routes)

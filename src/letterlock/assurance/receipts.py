@@ -75,6 +75,14 @@ class ReceiptReason(Reason):
     UNKNOWN_MESSAGE = "receipt_of_a_message_not_sent_from_here"
     REPLAYED = "receipt_seen_before"
     CONTRADICTS = "failure_reported_after_delivery"
+    OTHER_LIST = "receipt_under_another_device_list"
+    """It names a version of the device list that is not the account's."""
+    KEY_REPLACED = "receipt_key_not_in_force"
+    """Signed with a key that the account's list does not name any more."""
+    GROUP_NOT_FOLLOWED = "receipt_of_a_group_not_followed"
+    """The checker cannot tell who was in the group: it concludes nothing either way."""
+    NOT_POSITIVE = "receipt_of_a_failure"
+    """A failure attests nothing; it is its sender's business."""
 
 
 class ReceiptError(OperationError[ReceiptReason]):

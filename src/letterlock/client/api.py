@@ -23,11 +23,13 @@ from letterlock.client.api_answers import (
     BatchRequest,
     Challenge,
     ChallengeAnswered,
+    HandedReceipts,
     MessagePage,
     MessageRequest,
     MessageTaken,
     MessageView,
     Nothing,
+    ReceiptsKept,
     Security,
     Transports,
     refusal,
@@ -116,6 +118,12 @@ def security(message_id: str) -> Call[Security]:
 def receipt(message_id: str) -> Call[LedgerReceipt]:
     """The ledger's receipt of a message; ENTRY_NOT_SIGNED_YET in the first second or so."""
     return Call("GET", f"/v1/messages/{_place(message_id)}/receipt", LedgerReceipt)
+
+
+def check_receipts(message_id: str, receipts: list[bytes]) -> Call[ReceiptsKept]:
+    """Asks the server to check signed receipts of devices; what comes of them is in the message's security block."""
+    path = f"/v1/messages/{_place(message_id)}/receipts"
+    return Call("POST", path, _json(ReceiptsKept), HandedReceipts(receipts))
 
 
 def challenge(challenge_id: str) -> Call[Challenge]:

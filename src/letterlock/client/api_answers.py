@@ -86,6 +86,41 @@ class Marker(msgspec.Struct, frozen=True):
     kinds: list[str]
 
 
+class RefusedReceipts(msgspec.Struct, frozen=True):
+    """Receipts that prove nothing about the message, by reason."""
+
+    reason: str
+    count: int
+
+
+class CheckedReceipts(msgspec.Struct, frozen=True):
+    """What the server checked of devices' receipts that it was handed: never a verification of one's own."""
+
+    grade: str
+    verifier: str
+    attested: int
+    displayed: int
+    recipients: int
+    waiting: int
+    refused: list[RefusedReceipts]
+    text: str
+
+
+class HandedReceipts(msgspec.Struct, frozen=True):
+    """Receipts as they travel between devices, for the server to check."""
+
+    receipts: list[bytes]
+
+    def __repr__(self) -> str:
+        return f"<HandedReceipts, {len(self.receipts)}>"
+
+
+class ReceiptsKept(msgspec.Struct, frozen=True):
+    """How many of them wait now that did not before."""
+
+    waiting: int
+
+
 class Security(msgspec.Struct, frozen=True):
     """The security block: who can read a message, why that is believed, who checked, and what was decided."""
 
@@ -102,6 +137,8 @@ class Security(msgspec.Struct, frozen=True):
     decision: str
     rule: str
     fall: str
+    decided_on: str
+    receipts: CheckedReceipts | None
 
 
 class Choice(msgspec.Struct, frozen=True):

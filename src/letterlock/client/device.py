@@ -15,6 +15,7 @@ import httpx
 from letterlock.assurance.causes import Cause, ConsentScope
 from letterlock.assurance.device_list import Device as ListedDevice
 from letterlock.assurance.device_list import DeviceList
+from letterlock.assurance.receipts import ReceiptType
 from letterlock.client import events
 from letterlock.client.commits import Commits
 from letterlock.client.directory import Directory
@@ -368,6 +369,28 @@ class Device:
     async def mark_read(self, received: events.Received | events.PayloadReceived) -> None:
         """Sends a read receipt."""
         await self._outgoings.mark_read(received)
+
+    async def hand_receipt(
+        self, received: events.Received | events.PayloadReceived, *, displayed: bool = False
+    ) -> bool:
+        """Hands this device's signed receipt to the relay's server as well, which checks it beside the messages.
+
+        Nothing does this by itself: it tells the server, which otherwise cannot tell receipts from messages, who
+        received (or saw) what. The sender's device gets its receipt in any case.
+
+        Args:
+            received: the message.
+            displayed: a person saw it; else that it was delivered.
+
+        Returns:
+            whether it waits there now and did not before.
+
+        Raises:
+            DeviceError: UNKNOWN_MESSAGE: it came without a session, or this device sends without one in its group.
+            RelayError: the message's time there is over; the tenant keeps no senders; too much waits; unreachable.
+        """
+        kind = ReceiptType.DISPLAYED if displayed else ReceiptType.DELIVERED
+        return await self._outgoings.hand_receipt(received, kind)
 
     def receipts(self, message: MessageId) -> MessageReceipts:
         """What recipients signed about a message of this device: ATTESTED by k of n, checked here.

@@ -10,7 +10,8 @@ from letterlock.client.payload import ReceivedPayload
 class Received(msgspec.Struct, frozen=True, tag="received"):
     """A message whose sender's envelope was verified on this device: grade ATTESTED, checked by the device.
 
-    ``ciphertext`` and ``roster`` are the hashes that a receipt for it names.
+    ``ciphertext`` and ``roster`` are the hashes that a receipt for it names; ``relay_id`` is the relay's own name for
+    it, empty where it came without a session.
     """
 
     group: bytes
@@ -22,6 +23,7 @@ class Received(msgspec.Struct, frozen=True, tag="received"):
     content: bytes
     ciphertext: bytes
     roster: bytes
+    relay_id: bytes = b""
 
     def __repr__(self) -> str:
         return f"<Received, {len(self.content)} bytes>"
@@ -39,6 +41,7 @@ class PayloadReceived(msgspec.Struct, frozen=True, tag="payload"):
     payload: ReceivedPayload
     ciphertext: bytes
     roster: bytes
+    relay_id: bytes = b""
 
     def __repr__(self) -> str:
         return f"<PayloadReceived, {type(self.payload).__name__}>"

@@ -83,6 +83,8 @@ class Item:
     group: bytes
     accepted_ms: int
     body: bytes = field(repr=False)
+    message_id: bytes = b""
+    """The relay's own name for it; empty for what came without a session, which the relay is not to be told of."""
 
     @classmethod
     def of_mailbox(cls, item: MailboxItem) -> "Item":
@@ -91,7 +93,11 @@ class Item:
             group = GroupRef.parse(item.group).value
         except ValueError:
             group = b""
-        return cls(item.sequence, _KINDS.get(item.kind), group, item.accepted_ms, item.body)
+        try:
+            name = MessageId.parse(item.message_id).value
+        except ValueError:
+            name = b""
+        return cls(item.sequence, _KINDS.get(item.kind), group, item.accepted_ms, item.body, name)
 
 
 @final
@@ -320,9 +326,13 @@ class Inbound:
         head = (item.group, content.message.value, content.account.value, content.device.value, content.epoch)
         if content.kind is envelopes.EnvelopeKind.PAYLOAD:
             said = payload.parse(content.body)
-            self._events.append(events.PayloadReceived(*head, item.accepted_ms, said, ciphertext, roster))
+            self._events.append(
+                events.PayloadReceived(*head, item.accepted_ms, said, ciphertext, roster, item.message_id)
+            )
         else:
-            self._events.append(events.Received(*head, item.accepted_ms, content.body, ciphertext, roster))
+            self._events.append(
+                events.Received(*head, item.accepted_ms, content.body, ciphertext, roster, item.message_id)
+            )
         if roster:
             about = Receipted(
                 content.message, content.device, content.group_id, NO_ERA, content.epoch, ciphertext, roster

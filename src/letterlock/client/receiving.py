@@ -48,7 +48,16 @@ class Receiving:
         run: list[Item] = []
         for offset, delivery in enumerate(items):
             body = delivery.body or await self._large_body(first_seq + offset)
-            run.append(Item(first_seq + offset, delivery.kind, delivery.group_ref, delivery.accepted_ms, body))
+            run.append(
+                Item(
+                    first_seq + offset,
+                    delivery.kind,
+                    delivery.group_ref,
+                    delivery.accepted_ms,
+                    body,
+                    delivery.message_id,
+                )
+            )
         return run
 
     async def take_items(self, items: Sequence[Item]) -> None:

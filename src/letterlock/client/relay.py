@@ -122,6 +122,12 @@ class Quarantine(_Answer, frozen=True):
     since_ms: int
 
 
+class HandedAnswer(_Answer, frozen=True):
+    """POST /v1/messages/{id}/receipts."""
+
+    waiting: int
+
+
 class ReportAnswer(_Answer, frozen=True):
     """POST /v1/groups/{group}/reports."""
 

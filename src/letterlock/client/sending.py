@@ -15,7 +15,7 @@ from letterlock.client.floors import Put
 from letterlock.client.groups import GROUPS, SPOKEN, GroupRecord, Outgoing
 from letterlock.client.hidden import Hidden
 from letterlock.client.receipts import digest
-from letterlock.client.relay import SendAnswer
+from letterlock.client.relay import HandedAnswer, SendAnswer
 from letterlock.client.sent import DIGESTS, SENT, Decided, MessageReceipts, SentRecord
 from letterlock.client.session import Session
 from letterlock.client.state import DeviceState
@@ -192,18 +192,20 @@ class Outgoings:
         """Sends a read receipt."""
         async with self._state.lock:
             record = self._state.live(GroupRef(received.group))
-            about = Receipted(
-                MessageId(received.message),
-                DeviceId(received.device),
-                record.group_id,
-                NO_ERA,
-                received.epoch,
-                received.ciphertext,
-                received.roster,
-            )
-            receipt = self._state.book.made(ReceiptType.DISPLAYED, about)
+            receipt = self._state.book.made(ReceiptType.DISPLAYED, _about(record, received))
             self._queue(record, envelopes.EnvelopeKind.RECEIPT, MessageId(os.urandom(16)), receipt)
         self._state.wake()
+
+    async def hand_receipt(self, received: events.Received | events.PayloadReceived, kind: ReceiptType) -> bool:
+        """See :meth:`letterlock.client.device.Device.hand_receipt`."""
+        async with self._state.lock:
+            record = self._state.live(GroupRef(received.group))
+            if not received.relay_id or self.hidden.on(record.ref):
+                raise DeviceError(DeviceReason.UNKNOWN_MESSAGE)
+            receipt = self._state.book.made(kind, _about(record, received))
+        relay = await self._session.relay()
+        path = f"/v1/messages/{MessageId(received.relay_id)}/receipts"
+        return bool((await relay.call("POST", path, HandedAnswer, {"receipts": [receipt]})).waiting)
 
     async def flush(self) -> int:
         """Sends the outbox over HTTP; returns how many were accepted."""
@@ -344,3 +346,16 @@ class Outgoings:
                 target = stream.Submission(stream.TargetKind.GROUP, entry.ref, entry.message_ref, entry.body)
                 found.append((Sending(position, target), entry))
         return found
+
+
+def _about(record: GroupRecord, received: events.Received | events.PayloadReceived) -> Receipted:
+    """A received message as a receipt names it."""
+    return Receipted(
+        MessageId(received.message),
+        DeviceId(received.device),
+        record.group_id,
+        NO_ERA,
+        received.epoch,
+        received.ciphertext,
+        received.roster,
+    )

@@ -6,7 +6,7 @@ and looked up. What is left per message is the parser, one PRF, one MAC, one sea
 
 import asyncio
 from collections.abc import Callable, Sequence
-from hashlib import blake2b
+from hashlib import sha256
 from typing import Any, Final, Protocol
 
 from msgspec import Struct
@@ -15,6 +15,7 @@ from letterlock.assurance import evidence
 from letterlock.assurance.assess import Path
 from letterlock.assurance.framing import Binding, letterlock_framing
 from letterlock.custody.message_ids import MessageIds
+from letterlock.custody.request_macs import sealed_mac
 from letterlock.custody.sealing import NoncePool, SealedColumn, StorageKey
 from letterlock.gateway.hub import Hub
 from letterlock.gateway.sealed_policy import PolicyInForce, Prepared, SealedPolicy
@@ -333,11 +334,13 @@ class SealedAcceptor:
     ) -> AcceptSealed | Quarantine | None:
         """The command for one submission, stored under the time ``stamp``; None where policy or its kind forbids it."""
         body = one.body
-        request_mac = blake2b(one.group + body, key=self._mac_key, digest_size=16).digest()
+        digest = sha256(body).digest()
         try:
             sealed = parse(body)
         except FramingError:
+            request_mac = sealed_mac(self._mac_key, one.group, 0, digest)
             return _unframed(sender, message_id, request_mac, len(body), terms, now)
+        request_mac = sealed_mac(self._mac_key, one.group, sealed.epoch, digest)
         # The session authenticates id and ciphertext in one frame; the group is the one that was addressed.
         framing = letterlock_framing(sealed, group.group_id, sealed.epoch, sealed.kind, Binding.BY_SESSION)
         kind = _APPLICATION if sealed.kind is SealedKind.PRIVATE_APPLICATION else _KINDS.get(sealed.kind)

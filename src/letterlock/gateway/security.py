@@ -9,9 +9,11 @@ from letterlock.assurance.evidence import Claim, Envelope, Form, Framing, Sessio
 from letterlock.gateway.codes import ACTIONS, FALLS, INDICATORS
 from letterlock.model.capability import CapabilityRow, Channel
 from letterlock.model.message import MessageState
+from letterlock.model.protection import EvidenceGrade, Verifier
 from letterlock.policy.decision import Indicator
 from letterlock.storage.codes import CHANNELS, GRADES, PROTECTIONS, VERIFIERS
 from letterlock.storage.open_commands import MessageRow
+from letterlock.storage.receipt_commands import ReceiptCounts
 
 
 class MarkerView(Struct, frozen=True):
@@ -21,12 +23,45 @@ class MarkerView(Struct, frozen=True):
     kinds: list[str]
 
 
+class RefusedReceipts(Struct, frozen=True):
+    """Receipts that prove nothing about the message, by reason."""
+
+    reason: str
+    count: int
+
+
+class CheckedReceipts(Struct, frozen=True):
+    """What this server checked of the receipts that it was handed: for each device that signed, grade ATTESTED.
+
+    A device that sent the message checks more than a server can, and only its own verdict is a verification.
+
+    Attributes:
+        grade: of the message for those devices.
+        verifier: who checked.
+        attested: how many devices signed a receipt that holds.
+        displayed: those of them that say a person saw it.
+        recipients: how many devices it was encrypted to; 0 before the first receipt that holds.
+        waiting: receipts that are not checked yet.
+        refused: those that prove nothing.
+        text: what people are shown.
+    """
+
+    grade: str
+    verifier: str
+    attested: int
+    displayed: int
+    recipients: int
+    waiting: int
+    refused: list[RefusedReceipts]
+    text: str
+
+
 class SecurityBlock(Struct, frozen=True):
     """Who could read a message, why that is believed, and what was decided.
 
     Attributes:
         protection: who can read it, as far as evidence carries.
-        grade: why that is believed.
+        grade: why that is believed; ATTESTED where this server checked a receipt of every recipient device.
         verifier: who checked it.
         handled_as: how it is treated.
         framing: which comparisons held.
@@ -38,6 +73,8 @@ class SecurityBlock(Struct, frozen=True):
         decision: what policy said.
         rule: the rule that said so.
         fall: whether it is a step down, and on whose word.
+        decided_on: the grade that the decision rested on. What was learned after it never justifies it.
+        receipts: what this server checked of receipts; None where it was handed none.
     """
 
     protection: str
@@ -53,6 +90,8 @@ class SecurityBlock(Struct, frozen=True):
     decision: str
     rule: str
     fall: str
+    decided_on: str
+    receipts: CheckedReceipts | None
 
 
 class Assessments:
@@ -87,10 +126,14 @@ class Assessments:
         if row.state == MessageState.NOT_SENT:
             # It was held, and nobody let it go.
             indicator = Indicator.REFUSED
+        decided_on = grade = GRADES[row.grade]
+        verifier, checked = VERIFIERS[row.verifier], row.receipts
+        if checked is not None and 0 < checked.recipients <= checked.attested:
+            grade, verifier = EvidenceGrade.ATTESTED, Verifier.GATEWAY
         return SecurityBlock(
             protection=PROTECTIONS[row.protection].value,
-            grade=GRADES[row.grade].value,
-            verifier=VERIFIERS[row.verifier].value,
+            grade=grade.value,
+            verifier=verifier.value,
             handled_as=str(words["handled_as"]),
             framing=str(words["framing"]),
             readers=readers_of(assessed),
@@ -103,7 +146,28 @@ class Assessments:
             decision=ACTIONS[row.decision].value,
             rule=row.rule,
             fall=FALLS[row.fall].value,
+            decided_on=decided_on.value,
+            receipts=None if checked is None else _checked(checked),
         )
+
+
+def _checked(counts: ReceiptCounts) -> CheckedReceipts:
+    """The view of what was checked."""
+    some = counts.attested > 0
+    return CheckedReceipts(
+        grade=(EvidenceGrade.ATTESTED if some else EvidenceGrade.NONE).value,
+        verifier=(Verifier.GATEWAY if some else Verifier.NOBODY).value,
+        attested=counts.attested,
+        displayed=counts.displayed,
+        recipients=counts.recipients,
+        waiting=counts.waiting,
+        refused=[RefusedReceipts(reason, count) for reason, count in counts.refused],
+        text=(
+            f"Receipt checked by this server, for {counts.attested} of {counts.recipients} devices."
+            if some
+            else "No receipt that this server could check."
+        ),
+    )
 
 
 def readers_of(assessed: Assessment) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from letterlock.assurance.receipts import roster_hash
 from letterlock.storage.relay_commands import GroupStanding, PublicState
 from letterlock.wire.mls import parse_public_commit
 from letterlock.wire.mls.group import (
@@ -147,7 +148,11 @@ def _judge(group: PublicGroup, leaves: Mapping[int, bytes], now_s: int, before: 
         # RCC.16: the group takes no more encrypted messages. Whoever still sends some is not told that all is well.
         finding = FindingCode.DOWNGRADE_SUSPECTED
     standing = GroupStanding.FOLLOWED if finding is None else GroupStanding.LOWERED
-    public = PublicState(group.epoch, standing, min(group.good_until * 1_000, _NEVER_MS), group.gaps, pack(group))
+    until_ms, members = min(group.good_until * 1_000, _NEVER_MS), group.roster()
+    roster = b""
+    if standing is GroupStanding.FOLLOWED:
+        roster = roster_hash(group.group_id, group.epoch, [(one.leaf, one.signature_key) for one in members])
+    public = PublicState(group.epoch, standing, until_ms, group.gaps, pack(group), roster, len(members))
     return Followed(public, finding if before is GroupStanding.FOLLOWED else None)
 
 

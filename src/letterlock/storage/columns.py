@@ -113,6 +113,10 @@ TABLES: Final[dict[str, dict[str, Column]]] = {
     "group_quarantine": _table(
         _L.GROUP, routing="group_no", state="base_epoch commit_hash entry created_ms", opening="salt"
     ),
+    "group_roster": _table(_L.GROUP_LOG, routing="group_no", state="epoch digest leaves created_ms"),
+    "receipt_waiting": _table(_L.DELIVERY_PLUS_N, pseudonym="no tenant message", routing="handed_by receipt"),
+    "message_receipt": _table(_L.DELIVERY_PLUS_N, pseudonym="message", routing="mailbox", state="kind recipients"),
+    "receipt_refused": _table(_L.DELIVERY_PLUS_N, pseudonym="message", state="reason count"),
     "message": _table(
         _L.DELIVERY_PLUS_N, pseudonym="seq tenant id subject consent", routing="group_no sender",
         state="state channel protection grade verifier indicator decision rule fall pending size_bucket entry slot"
@@ -246,6 +250,11 @@ DUE: Final = (
     Due("key_package", _L.PACKAGE, "expires_ms <= :by"),
     Due("published_package", _L.PACKAGE, "expires_ms <= :by"),
     Due("group_log", _L.GROUP_LOG, f"created_ms <= :by - {30 * DAY_MS}"),
+    Due(
+        "group_roster",
+        _L.GROUP_LOG,
+        f"created_ms <= :by - {30 * DAY_MS} AND (group_no, epoch) NOT IN (SELECT no, epoch FROM mls_group)",  # noqa: S608
+    ),
     Due("group_report", _L.GROUP_LOG, f"created_ms <= :by - {30 * DAY_MS}"),
     Due("remote_part", _L.RECEIPTS, "expires_ms <= :by"),
     Due("early_receipt", _L.RECEIPTS, "expires_ms <= :by"),

@@ -4,6 +4,7 @@ from msgspec import Struct
 
 from letterlock.model.message import MessageEvent
 from letterlock.storage.commands import Relied, Shown
+from letterlock.storage.receipt_commands import ReceiptCounts
 
 
 class Fall(Struct, frozen=True):
@@ -317,3 +318,5 @@ class MessageRow(Struct, frozen=True):
     updated_ms: int
     expires_ms: int
     record_hash: bytes
+    receipts: ReceiptCounts | None = None
+    """What this server checked of the receipts that were handed to it."""

@@ -86,6 +86,10 @@ class RelayReason(Reason):
     """Unknown, spent, revoked, expired, or of another gateway: one answer for all."""
     TOKEN_TAKEN = "token_taken"  # noqa: S105 - the code of a reason
     TOO_MANY_TOKENS = "too_many_tokens"
+    RECEIPTS_NOT_OFFERED = "receipts_not_offered"
+    """The tenant's policy keeps no senders, so the server does not learn who received either."""
+    RECEIPT_QUEUE_FULL = "receipt_queue_full"
+    """Too many receipts wait to be checked: the caller comes back after a moment."""
     BAD_DELIVERY = "bad_delivery"
     """Not a sealed delivery for this token; or it came with credentials, which would say who sent it."""
 
@@ -305,6 +309,10 @@ class PublicState(Struct, frozen=True):
     until_ms: int
     gaps: int
     state: bytes
+    roster: bytes = b""
+    """Names the members at this epoch (:func:`letterlock.assurance.receipts.roster_hash`); empty where they are not
+    the listed ones."""
+    leaves: int = 0
 
 
 class CreateGroup(Struct, frozen=True):

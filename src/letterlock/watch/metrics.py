@@ -7,6 +7,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from letterlock.assurance.receipts import ReceiptReason
+from letterlock.relay.receipts import CHECKED
 from letterlock.transports.push.port import PushResult
 from letterlock.wire.stream import ResultStatus
 
@@ -36,6 +38,7 @@ class Tally(Collector):
         yield family
 
 
+RECEIPT_OUTCOMES: Final = (CHECKED, *(reason.value for reason in ReceiptReason))
 PUSH_OUTCOMES: Final = tuple(result.value for result in PushResult)
 
 
@@ -68,6 +71,12 @@ class Metrics:
         )
         self._reports.add(("kept",), 0)
         self._reports.add(("quarantined",), 0)
+        self._receipts = Tally(
+            "letterlock_checked_receipts", "Receipts of devices that were handed in and checked, by outcome.",
+            ("outcome",), self.registry,
+        )  # fmt: skip
+        for word in RECEIPT_OUTCOMES:
+            self._receipts.add((word,), 0)
         self._pushes = Tally("letterlock_pushes", "Wake-ups of devices, by outcome.", ("outcome",), self.registry)
         for result in PUSH_OUTCOMES:
             self._pushes.add((result,), 0)
@@ -91,6 +100,10 @@ class Metrics:
     def reported(self, quarantined: bool) -> None:
         """A member's device reported a commit; ``quarantined`` when that ended its group."""
         self._reports.add(("quarantined" if quarantined else "kept",))
+
+    def receipts(self, outcome: str, count: int) -> None:
+        """Receipts were checked: what came of them, one of :data:`RECEIPT_OUTCOMES`, and how many."""
+        self._receipts.add((outcome,), count)
 
     def pushed(self, result: str) -> None:
         """A wake-up was sent, or not."""

@@ -58,6 +58,8 @@ STATUS: Final[dict[RelayReason, int]] = {
     _R.TOKEN_TAKEN: 409,
     _R.TOO_MANY_TOKENS: 409,
     _R.BAD_DELIVERY: 422,
+    _R.RECEIPTS_NOT_OFFERED: 409,
+    _R.RECEIPT_QUEUE_FULL: 503,
 }
 """Total: a test holds it against the closed list of reasons."""
 

@@ -25,6 +25,7 @@ from letterlock.storage.sqlite import ledger_rows
 from letterlock.storage.sqlite.attachment_ops import rewrap_attachment_keys
 from letterlock.storage.sqlite.push_ops import rewrap_subscriptions
 from letterlock.storage.sqlite.question_ops import expire_questions
+from letterlock.storage.sqlite.receipt_ops import purge_receipts
 from letterlock.storage.sqlite.relay_groups import rewrap_group_log
 from letterlock.storage.sqlite.rows import rows, run
 from letterlock.storage.sqlite.transaction import Transaction
@@ -48,6 +49,7 @@ def purge(tx: Transaction, command: Purge) -> Purged:
         for table in _BODY_TABLES:
             run(db, f"DELETE FROM {table} WHERE message IN carray(?)", (numbers,))  # noqa: S608 - our own names
         run(db, "DELETE FROM remote_part WHERE message IN carray(?)", (numbers,))
+        purge_receipts(tx, array("q", due))
         run(db, "DELETE FROM message WHERE seq IN carray(?)", (numbers,))
     low, high = _shard(command.shard)
     keys = run(

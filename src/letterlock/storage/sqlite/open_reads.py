@@ -5,10 +5,13 @@ from typing import Any
 
 import apsw
 
+from letterlock.model.capability import Channel
 from letterlock.model.message import MessageState
+from letterlock.storage.codes import CHANNELS
 from letterlock.storage.open_commands import ChallengeRow, ConsentRow, HeldRow, KnownRequest, MessageRow, WaitsForRoute
 from letterlock.storage.sqlite.order import AS_THEY_COME, KeyOrder
 from letterlock.storage.sqlite.reader import Readers
+from letterlock.storage.sqlite.receipt_reads import receipt_counts
 from letterlock.storage.sqlite.rows import first, rows
 
 _CHALLENGE = (
@@ -141,7 +144,9 @@ class OpenReads:
     def _row(self, db: apsw.Connection, row: tuple[Any, ...]) -> MessageRow:
         """With the record's hash, which outlives the message."""
         (found,) = rows(db, _RECORD_HASH, (self._key(row[2]),))
-        return MessageRow(*(*row, *found))
+        # Only what devices send to a group can have receipts that were handed in.
+        receipts = receipt_counts(db, row[0]) if CHANNELS[row[4]] is Channel.RELAY else None
+        return MessageRow(*(*row, *found, receipts))
 
     async def records(self, entry: int) -> tuple[bytes, ...] | None:
         """The records behind a batch entry, in slot order."""

@@ -16,6 +16,7 @@ from letterlock.storage.relay_commands import (
     ResetMailbox,
     relay_refused,
 )
+from letterlock.storage.sqlite.rosters import purge_rosters
 from letterlock.storage.sqlite.rows import first, rows, run
 from letterlock.storage.sqlite.state import MAILBOX_SHIFT, SEQ_MASK
 from letterlock.storage.sqlite.transaction import Transaction
@@ -180,10 +181,11 @@ def purge_relay(tx: Transaction, command: PurgeRelay) -> RelayPurged:
         " (SELECT group_no, base_epoch, account FROM group_report WHERE created_ms<=? LIMIT ?)",
         (command.commits_before_ms, PURGE_BATCH),
     )
+    rosters = purge_rosters(tx, command.commits_before_ms, PURGE_BATCH)
     for kind, count, before in (
         (PurgeKind.SESSIONS, sessions, now),
         (PurgeKind.KEY_PACKAGES, packages, now),
-        (PurgeKind.OTHER, len(old) + reports, command.commits_before_ms),
+        (PurgeKind.OTHER, len(old) + reports + rosters, command.commits_before_ms),
     ):
         if count:
             tx.append(Purge(ts=tx.now_ms, kind=kind, rows=count, before=max(0, before)))

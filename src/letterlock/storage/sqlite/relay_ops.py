@@ -3,12 +3,14 @@
 from letterlock.storage import attachment_commands as a
 from letterlock.storage import delivery_commands as d
 from letterlock.storage import push_commands as p
+from letterlock.storage import receipt_commands as r
 from letterlock.storage import relay_commands as c
 from letterlock.storage import waiting_commands as w
 from letterlock.storage.sqlite import (
     attachment_ops,
     delivery_ops,
     push_ops,
+    receipt_ops,
     relay_devices,
     relay_groups,
     relay_mail,
@@ -48,6 +50,8 @@ def relay_handlers() -> dict[type, Handler]:
         d.RevokeTokens: delivery_ops.revoke_tokens,
         d.PurgeTokens: delivery_ops.purge_tokens,
         d.AcceptDelivery: delivery_ops.accept_delivery,
+        r.HandReceipts: receipt_ops.hand_receipts,
+        r.JudgeReceipts: receipt_ops.judge_receipts,
         p.PutSubscription: push_ops.put_subscription,
         p.DropSubscription: push_ops.drop_subscription,
         p.PurgeSubscriptions: push_ops.purge_subscriptions,

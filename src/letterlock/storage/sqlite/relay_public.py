@@ -12,6 +12,7 @@ from letterlock.storage.relay_commands import (
     relay_refused,
 )
 from letterlock.storage.sqlite.relay_mail import caller_alive
+from letterlock.storage.sqlite.rosters import keep_roster
 from letterlock.storage.sqlite.rows import first, rows, run
 from letterlock.storage.sqlite.transaction import Transaction
 from letterlock.wire.tlog.commitments import CommitmentKind, commit
@@ -108,3 +109,5 @@ def _put(tx: Transaction, group: int, public: PublicState) -> None:
         " until_ms=excluded.until_ms, gaps=excluded.gaps, state=excluded.state",
         (group, public.epoch, int(public.standing), public.until_ms, public.gaps, public.state),
     )
+    if public.roster:
+        keep_roster(tx, group, public.epoch, public.roster, public.leaves)

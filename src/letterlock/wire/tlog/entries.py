@@ -43,10 +43,11 @@ class LedgerEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch(LedgerEntry):
-    """The ordinary accepts, deliveries, acknowledgements and failures of one commit.
+    """The ordinary accepts, deliveries, acknowledgements, failures and checked receipts of one commit.
 
     Attributes:
-        accepted: records of that kind; so with the other three.
+        accepted: records of that kind; so with the others.
+        attested: receipts of devices that this gateway checked; absent where there are none.
         n: all records: the size of the inner tree.
         root: the root of the inner tree.
     """
@@ -58,9 +59,11 @@ class Batch(LedgerEntry):
     failed: int
     n: int
     root: Digest
+    attested: int | None = None
 
     def __post_init__(self) -> None:
-        if self.n != self.accepted + self.delivered + self.acked + self.failed or self.n < 1:
+        counted = self.accepted + self.delivered + self.acked + self.failed + (self.attested or 0)
+        if self.n != counted or self.n < 1 or self.attested == 0:
             raise EntryError(EntryReason.COUNTS_DISAGREE)
 
 

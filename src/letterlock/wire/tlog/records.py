@@ -18,7 +18,7 @@ from letterlock.wire.tlog.commitments import Digest, RuleTag
 from letterlock.wire.tlog.entries import MAX_INT, Batch
 from letterlock.wire.tlog.errors import EntryError, EntryReason
 from letterlock.wire.tlog.proofs import InnerTree
-from letterlock.wire.tlog.words import ReasonCode
+from letterlock.wire.tlog.words import ReasonCode, ReceiptWord
 
 MAX_RECORD: Final = 256
 """Bytes; the longest record has about 160."""
@@ -78,6 +78,14 @@ def failed(ts: int, message: bytes, channel: Channel, reason: ReasonCode) -> byt
     if len(message) != _HASH:
         raise EntryError(EntryReason.BAD_VALUE)
     return b"1 f %d %b %b %b" % (ts, b2a_base64(message, newline=False), _CHANNEL[channel], _REASON[reason])
+
+
+def attested(ts: int, message: bytes, word: ReceiptWord, verifier: Verifier, devices: int, recipients: int) -> bytes:
+    """A device's signed receipt was checked: with it, ``devices`` of ``recipients`` have signed for the message."""
+    if len(message) != _HASH or not 1 <= devices <= recipients:
+        raise EntryError(EntryReason.BAD_VALUE)
+    words = word.value.encode("ascii"), verifier.value.encode("ascii")
+    return b"1 r %d %b %b %b %d %d" % (ts, b2a_base64(message, newline=False), *words, devices, recipients)
 
 
 _CHANNEL: Final = {channel: channel.value.encode("ascii") for channel in Channel}
@@ -144,7 +152,23 @@ class Failed:
         return failed(self.ts, self.message, self.channel, self.reason)
 
 
-Record: TypeAlias = Accepted | Delivered | Acked | Failed
+@dataclass(frozen=True, slots=True)
+class Attested:
+    """See :func:`attested`."""
+
+    ts: int
+    message: bytes
+    word: ReceiptWord
+    verifier: Verifier
+    devices: int
+    recipients: int
+
+    def encode(self) -> bytes:
+        """The record's bytes."""
+        return attested(self.ts, self.message, self.word, self.verifier, self.devices, self.recipients)
+
+
+Record: TypeAlias = Accepted | Delivered | Acked | Failed | Attested
 
 
 def decode_record(data: bytes) -> Record:
@@ -181,6 +205,15 @@ def decode_record(data: bytes) -> Record:
             record = Acked(ts, _number(count), _hash(mailbox), _hash(sequence_range))
         case "f", [message, channel, reason]:
             record = Failed(ts, _hash(message), _word(Channel, channel), _word(ReasonCode, reason))
+        case "r", [message, word, verifier, devices, recipients]:
+            record = Attested(
+                ts,
+                _hash(message),
+                _word(ReceiptWord, word),
+                _word(Verifier, verifier),
+                _number(devices),
+                _number(recipients),
+            )
         case _:
             raise EntryError(EntryReason.UNKNOWN_TYPE)
     if record.encode() != data:
@@ -214,7 +247,7 @@ def _word(kind: type[_E], text: str) -> _E:
         raise EntryError(EntryReason.BAD_VALUE) from None
 
 
-_COUNTED: Final = {ord("a"): 0, ord("d"): 1, ord("k"): 2, ord("f"): 3}
+_COUNTED: Final = {ord("a"): 0, ord("d"): 1, ord("k"): 2, ord("f"): 3, ord("r"): 4}
 
 
 class BatchBuilder:
@@ -291,13 +324,13 @@ class BatchBuilder:
         """
         if not self.records:
             raise EntryError(EntryReason.BATCH_EMPTY)
-        counts = [0, 0, 0, 0]
+        counts = [0, 0, 0, 0, 0]
         for record in self.records:
             place = _COUNTED.get(record[2]) if len(record) > 2 else None
             if place is None:
                 raise EntryError(EntryReason.UNKNOWN_TYPE)
             counts[place] += 1
-        first, second, third, fourth = counts
+        first, second, third, fourth, fifth = counts
         return Batch(
             ts=ts,
             accepted=first,
@@ -306,4 +339,5 @@ class BatchBuilder:
             failed=fourth,
             n=len(self.records),
             root=Digest(self.root),
+            attested=fifth or None,
         )

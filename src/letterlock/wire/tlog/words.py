@@ -111,6 +111,14 @@ class TenantStep(StrEnum):
 
 
 @unique
+class ReceiptWord(StrEnum):
+    """What a device's receipt says of a message."""
+
+    DELIVERED = "delivered"
+    DISPLAYED = "displayed"
+
+
+@unique
 class Severity(StrEnum):
     """How much a finding matters."""
 
@@ -155,6 +163,14 @@ class FindingCode(StrEnum):
     LEDGER_ROLLED_BACK = "ledger_rolled_back"
     RECEIPT_ON_OTHER_CHANNEL = "receipt_on_other_channel"
     RECEIPT_FORGED = "receipt_forged"
+    """A signature that the device's listed key did not make."""
+    RECEIPT_OF_OTHER_MESSAGE = "receipt_of_other_message"
+    RECEIPT_OF_OTHER_GROUP = "receipt_of_other_group"
+    """About another group, epoch or roster than the message went to."""
+    RECEIPT_OF_OTHER_DEVICE = "receipt_of_other_device"
+    """Handed in by another device, or of one that was no recipient."""
+    RECEIPT_KEY_REPLACED = "receipt_key_replaced"
+    """Signed with a key, or under a device list, that is not the account's present one."""
     REPLAY = "replay"
     CONSENT_FARMING = "consent_farming"
     QUOTA_DRAINING = "quota_draining"
