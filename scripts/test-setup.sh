@@ -6,6 +6,8 @@ missing=()
 command -v strace >/dev/null || missing+=(strace)
 command -v curl >/dev/null || missing+=(curl)
 command -v go >/dev/null || missing+=(golang-go)
+command -v spin >/dev/null || missing+=(spin)
+command -v cc >/dev/null || missing+=(gcc libc6-dev)
 if [ ${#missing[@]} = 0 ]; then
   :
 elif [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
