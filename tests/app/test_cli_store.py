@@ -38,6 +38,7 @@ ITEM = f"INSERT INTO mailbox_item (key, message, kind) VALUES ({(1 << 32) | 6}, 
 BODY = "INSERT INTO sealed_body (message, sealed, generation) VALUES (1, x'00', 3)"
 ATTACHMENT = "INSERT INTO attachment VALUES (1, 1, zeroblob(16), 1, NULL, 9, {received}, {due})"
 ATTACHMENT_KEY = "INSERT INTO attachment_key VALUES (1, x'00', 3)"
+INTERVAL = "INSERT INTO record_interval VALUES (1, zeroblob(32), {due})"
 SOUND = (TENANT, DEVICE, SEQ, message(), ITEM, BODY)
 
 BROKEN = {
@@ -53,13 +54,15 @@ BROKEN = {
     "waiting_messages_are_in_the_outbox": (message(2, state=2),),
     "numbers_are_not_used_twice": (message(1001),),
     "messages_point_into_the_ledger": ("UPDATE message SET entry = 20",),
+    "messages_have_their_interval": ("UPDATE message SET entry = -7",),
+    "waiting_records_have_no_hole": (INTERVAL.format(due=NOW), "INSERT INTO waiting_record VALUES (1, 1, x'')"),
     "members_are_devices": ("INSERT INTO group_member VALUES (1, 9)",),
     "attachments_are_awaited": (ATTACHMENT.format(received=9, due=NOW), ATTACHMENT_KEY),
     "attachments_hold_what_they_say": (ATTACHMENT.format(received=8, due=NOW), ATTACHMENT_KEY),
     "ledger_has_all_entries": ("DELETE FROM ledger_entry WHERE i = 4",),
     "ledger_head_fits_rows": ("UPDATE ledger_entry SET d = x'00' WHERE i = 19",),
     "ledger_has_all_tiles": ("INSERT INTO ledger_tile VALUES (0, 0, x'00')",),
-    "records_fit_their_entries": ("INSERT INTO record_batch VALUES (2, x'00', 0, x'00')",),
+    "records_fit_their_entries": ("INSERT INTO record_batch VALUES (2, x'00', 0, x'00', NULL)",),
     "storage_keys_exist": ("UPDATE sealed_body SET generation = 4",),
 }
 
@@ -112,7 +115,8 @@ OVERDUE = {
     ("message", Lifetime.DELIVERY_PLUS_N): (message(state=6, purge="{due}"),),
     ("message", Lifetime.UNTIL_DELIVERED): (message(state=4, expires=-1),),
     ("message_key", None): ("INSERT INTO message_key VALUES (zeroblob(16), 1, 1, x'', x'', 1, {due})",),
-    ("record_batch", None): ("INSERT INTO record_batch VALUES (1, x'', {due}, x'')",),
+    ("record_batch", None): ("INSERT INTO record_batch VALUES (1, x'', {due}, x'', NULL)",),
+    ("record_interval", None): (INTERVAL,),
     ("device_session", None): (TENANT, DEVICE, "INSERT INTO device_session VALUES (1, zeroblob(32), 1, {due})"),
     ("key_package", None): (TENANT, DEVICE, "INSERT INTO key_package VALUES (1, 1, 1, x'', x'', 0, {due})"),
     ("published_package", None): ("INSERT INTO published_package VALUES (1, zeroblob(32), {due})",),

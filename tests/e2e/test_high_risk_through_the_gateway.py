@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import httpx
 from tests.e2e.test_devices_through_the_gateway import ledger_verifies, pair
 
 from letterlock.client import events
 from letterlock.lab.demo.world import received, start_gateway, until
+from letterlock.wire.tlog.intervals import INTERVAL_MS
 
 QUARTER_HOUR_MS = 900_000
 
@@ -28,6 +30,13 @@ async def test_devices_talk_as_ever_and_the_store_keeps_no_sender_and_no_exact_t
         db.close()
         assert len(rows) == 5, "commit, Welcome, and three messages"
         assert {sender for sender, *_ in rows} == {None}
+        async with httpx.AsyncClient(base_url=gateway.url) as http:
+            key = {"authorization": f"Bearer {gateway.api_key}"}
+            listed = (await http.get("/v1/messages", headers=key)).json()["messages"]
+            answer = await http.get(f"/v1/messages/{listed[0]['id']}/receipt", headers=key)
+        assert (answer.status_code, answer.json()["code"]) == (409, "interval_open")
+        assert answer.json()["closes_ms"] % INTERVAL_MS == 0
+        assert 0 < int(answer.headers["retry-after"]) <= INTERVAL_MS // 1000 + 2
         assert not any(value % QUARTER_HOUR_MS for _, accepted, expires in rows for value in (accepted, expires))
         bob.connect()
         assert await until(lambda: len(received(bob)) == 3)

@@ -10,6 +10,7 @@ import pytest
 from tests.gateway_sealed.stage import Stage, staged, standard
 from tests.relay.world import bundle
 
+from letterlock.gateway.intervals import Intervals
 from letterlock.gateway.sealed import Offered
 from letterlock.model.traces import QUARTER_HOUR_MS, USUAL, SenderKept, Times, Traces
 from letterlock.policy.file import profile_source
@@ -61,8 +62,10 @@ async def takes(stage: Stage, number: int) -> int:
 
 
 async def records(stage: Stage) -> list[Any]:
+    """Those behind entries, and those that wait for one."""
     rows = await stage.world.rows("SELECT records FROM record_batch ORDER BY entry")
-    return [decode_record(one) for (data,) in rows for one in data.split(b"\n")]
+    waiting = await stage.world.rows("SELECT record FROM waiting_record ORDER BY interval, slot")
+    return [decode_record(one) for (data,) in (*rows, *waiting) for one in data.split(b"\n")]
 
 
 def test_times_begin_early_and_end_late() -> None:
@@ -130,6 +133,7 @@ async def test_what_is_over_goes_and_nothing_is_overdue(tmp_path: Path) -> None:
         ((waiting,),) = await stage.world.rows("SELECT count(*) FROM message WHERE purge_ms IS NOT NULL")
         assert waiting
         await stage.world.committer.run(Purge(now, 1_000, 0))
+        await Intervals(stage.world.committer, stage.world.clock).resume()
         assert await stage.world.rows("SELECT count(*) FROM message WHERE purge_ms IS NOT NULL") == [(0,)]
         assert await stage.world.readers.read(lambda db: [one for one in find_overdue(db, now, 30) if one.rows]) == []
 

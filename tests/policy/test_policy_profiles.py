@@ -7,7 +7,7 @@ from letterlock.assurance.indicator import BY_PROTECTION
 from letterlock.assurance.indicator import Indicator as Shown
 from letterlock.model.capability import Channel
 from letterlock.model.protection import EvidenceGrade, Protection
-from letterlock.model.traces import USUAL, SenderKept, Times, Traces
+from letterlock.model.traces import USUAL, LedgerRhythm, SenderKept, Times, Traces
 from letterlock.policy.decision import (
     PATH_SHOWN,
     Action,
@@ -266,7 +266,9 @@ def test_the_consumer_takes_no_word_but_the_devices() -> None:
 
 def test_high_risk_takes_sealed_messages_and_nothing_else() -> None:
     proven = prove(profile_source("high-risk"), ROWS)
-    assert proven.policy.metadata.traces == Traces(Times.QUARTER_HOUR, SenderKept.NOT_STORED)
+    assert proven.policy.metadata.traces == Traces(
+        Times.QUARTER_HOUR, SenderKept.NOT_STORED, LedgerRhythm.EACH_INTERVAL
+    )
     assert proven.decide(sealed()).channels == (RELAY,)
     for cell, decision in all_cells(proven):
         if cell.envelope is Envelope.OPEN:

@@ -8,7 +8,7 @@ from typing import Any, cast, get_args, get_type_hints
 from hypothesis import strategies as st
 
 from letterlock.wire.tlog.commitments import Commitment, Digest, RuleTag
-from letterlock.wire.tlog.entries import ENTRY_TYPES, MAX_INT, Batch, Fallback, LedgerEntry
+from letterlock.wire.tlog.entries import ENTRY_TYPES, MAX_INT, Batch, Fallback, Interval, LedgerEntry
 from letterlock.wire.tlog.errors import EntryError
 
 _BYTES = {Digest: 32, Commitment: 32, RuleTag: 8}
@@ -38,6 +38,8 @@ def entries(draw: st.DrawFn, kind: type[LedgerEntry] | None = None) -> LedgerEnt
         counts = draw(st.tuples(*[st.integers(0, 2**40)] * 5).filter(any))
         names = ("accepted", "delivered", "acked", "failed", "attested")
         values |= dict(zip(names, (*counts[:4], counts[4] or None), strict=True), n=sum(counts))
+    if kind is Interval:
+        values["n"] = 1 << draw(st.integers(0, 16))
     if kind is Fallback:
         by_policy = values["kind"].value == "POLICY"
         values["consent"] = None if by_policy else values["consent"] or Commitment(bytes(32))

@@ -29,6 +29,7 @@ from letterlock.wire.tlog.entries import (
     Batch,
     Fallback,
     Finding,
+    Interval,
     LedgerEntry,
     StorageKey,
     decode_entry,
@@ -68,11 +69,11 @@ def test_the_bytes_of_a_known_entry() -> None:
     )
 
 
-def test_the_eighteen_types_of_the_schema() -> None:
+def test_the_nineteen_types_of_the_schema() -> None:
     assert set(ENTRY_TYPES) == {
-        "batch", "fallback", "challenge", "consent", "refusal", "hold", "release", "quarantine", "floor_changed",
-        "device_list", "storage_key", "erasure", "purge", "tenant", "config", "policy_loaded", "gateway_started",
-        "finding",
+        "batch", "interval", "fallback", "challenge", "consent", "refusal", "hold", "release", "quarantine",
+        "floor_changed", "device_list", "storage_key", "erasure", "purge", "tenant", "config", "policy_loaded",
+        "gateway_started", "finding",
     }  # fmt: skip
 
 
@@ -204,6 +205,10 @@ def test_counts_of_a_batch_must_agree() -> None:
                 Batch(ts=1, accepted=accepted, delivered=2, acked=3, failed=4, n=n, root=root)
     with pytest.raises(EntryError):
         Batch(ts=1, accepted=0, delivered=0, acked=0, failed=0, n=0, root=root)
+    assert Interval(ts=1, n=64, root=root).n == 64
+    for n in (0, 3, 65):
+        with pytest.raises(EntryError, match="bad value"):
+            Interval(ts=1, n=n, root=root)
 
 
 def test_a_fallback_names_its_consent_unless_policy_alone_allowed_it() -> None:

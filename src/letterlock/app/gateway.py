@@ -30,6 +30,7 @@ from letterlock.faces.http.stream import DeviceStream
 from letterlock.faces.http.system import SystemRoutes
 from letterlock.gateway.acks import AckCollector
 from letterlock.gateway.hub import Hub
+from letterlock.gateway.intervals import Intervals
 from letterlock.gateway.ledger_store import LedgerStoreBridge
 from letterlock.gateway.mail_pages import MailPages
 from letterlock.gateway.maintenance import GenerationRows, Maintenance, Purger
@@ -63,6 +64,8 @@ VERIFIER_KEY: Final = "ledger.vkey"
 HEAD_FILE: Final = "ledger-head.note"
 DEFAULT_TENANT: Final = "default"
 API_KEY_FILE: Final = "api-key"
+INTERVALS_EVERY_S: Final = 1.0
+"""How often the clock is looked at: an interval's entry is at most so late."""
 _RELAY: Final = MessagePath.of(*[row for row in CAPABILITIES if row.channel is Channel.RELAY])
 
 _log: Final = structlog.get_logger("letterlock.app")
@@ -164,16 +167,7 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
     resumed = await resume_intents(committer, readers, keys, clock)
     await committer.run(RecordEvent(GatewayStarted(ts=clock.now_ms(), build=_build(), schema=1, resumed=resumed)))
 
-    purger = Purger(committer, clock)
-    maintenance = Maintenance(
-        purger,
-        keys.storage,
-        GenerationRows(committer, loop),
-        heads,
-        clock,
-        purge_every_s=settings.store.purge_every_s,
-        sign_every_s=settings.ledger.sign_every_ms / 1000,
-    )
+    purger, maintenance = await _maintenance(settings, committer, keys, heads, clock)
 
     reads = RelayReads(readers)
     sessions = SessionDirectory(clock)
@@ -265,6 +259,26 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
         hub.close,
         closers,
     )
+
+
+async def _maintenance(
+    settings: Settings, committer: GroupCommitter, keys: Keys, heads: HeadSigner, clock: SystemClock
+) -> tuple[Purger, Maintenance]:
+    """What runs beside the messages; intervals of the ledger that a former run left open are closed first."""
+    purger = Purger(committer, clock)
+    maintenance = Maintenance(
+        purger,
+        keys.storage,
+        GenerationRows(committer, asyncio.get_running_loop()),
+        heads,
+        clock,
+        purge_every_s=settings.store.purge_every_s,
+        sign_every_s=settings.ledger.sign_every_ms / 1000,
+    )
+    intervals = Intervals(committer, clock)
+    await intervals.resume()
+    maintenance.add("intervals", INTERVALS_EVERY_S, intervals.look)
+    return purger, maintenance
 
 
 def _build() -> Digest:

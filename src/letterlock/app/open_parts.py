@@ -108,7 +108,7 @@ def open_messages(
             await client.close()
 
     routes = (
-        *MessageRoutes(messages, reads, assessments, heads, ledger).routes(),
+        *MessageRoutes(messages, reads, assessments, heads, ledger, clock).routes(),
         *ChallengeRoutes(consents).routes(),
     )
     return OpenParts(routes, lambda: {} if dispatcher is None else {"sms": dispatcher.health}, start, close, held)

@@ -116,7 +116,10 @@ def security(message_id: str) -> Call[Security]:
 
 
 def receipt(message_id: str) -> Call[LedgerReceipt]:
-    """The ledger's receipt of a message; ENTRY_NOT_SIGNED_YET in the first second or so."""
+    """The ledger's receipt of a message; ENTRY_NOT_SIGNED_YET in the first second or so.
+
+    INTERVAL_OPEN, for some minutes, where messages enter the ledger by the interval.
+    """
     return Call("GET", f"/v1/messages/{_place(message_id)}/receipt", LedgerReceipt)
 
 

@@ -279,6 +279,8 @@ class ApiCode(Reason):
     CHALLENGE_EXPIRED = "challenge_expired"
     TERMS_CHANGED = "terms_changed"
     ENTRY_NOT_SIGNED_YET = "entry_not_signed_yet"
+    INTERVAL_OPEN = "interval_open"
+    """The record waits for the one entry of its interval; ``retry_after_s`` says how long."""
     UNREACHABLE = "unreachable"
     """No answer came; whether the request was taken is not known: repeat it with the same idempotency key."""
     NOT_UNDERSTOOD = "answer_not_understood"

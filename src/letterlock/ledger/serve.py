@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from letterlock.ledger.errors import LedgerError, LedgerReason
 from letterlock.ledger.ports import LedgerReads
 from letterlock.wire.tlog.checkpoint import SignedHead
+from letterlock.wire.tlog.entries import Interval, decode_entry
 from letterlock.wire.tlog.errors import TileError, TreeError
 from letterlock.wire.tlog.hashes import HASH_SIZE, leaf_hash
+from letterlock.wire.tlog.intervals import IntervalRecords
 from letterlock.wire.tlog.proof_file import ProofFile
 from letterlock.wire.tlog.proofs import prove_consistency, prove_inclusion
 from letterlock.wire.tlog.receipt import Receipt
@@ -125,8 +127,14 @@ class Prover:
         """
         return ProofFile(index, tuple(self.inclusion(index)), self._head.note, extra)
 
-    def receipt(self, index: int, records: Sequence[bytes], slot: int) -> Receipt:
-        """The receipt of one record of a batch entry; ``records`` are all of the batch's, in slot order.
+    def receipt(self, index: int, records: Sequence[bytes], slot: int, seed: bytes = b"") -> Receipt:
+        """The receipt of one record of a batch or interval entry.
+
+        Args:
+            index: the entry's.
+            records: all of the entry's, in slot order.
+            slot: the record's place among them.
+            seed: what an interval's padding follows from; a batch needs none.
 
         Raises:
             LedgerError: see :meth:`inclusion`; or the entry's row is missing.
@@ -136,7 +144,11 @@ class Prover:
         rows = self._store.entries(index, index + 1)
         if not rows:
             raise LedgerError(LedgerReason.ROWS_MISSING, index=index)
-        batch = BatchBuilder()
-        for record in records:
-            batch.add(record)
-        return Receipt(proof, rows[0], batch.record(slot), slot, tuple(batch.inner_proof(slot)))
+        made: BatchBuilder | IntervalRecords
+        if isinstance(decode_entry(rows[0]), Interval):
+            made = IntervalRecords(records, seed)
+        else:
+            made = BatchBuilder()
+            for record in records:
+                made.add(record)
+        return Receipt(proof, rows[0], made.record(slot), slot, tuple(made.inner_proof(slot)))

@@ -1,4 +1,4 @@
-"""What a message leaves in the store beside its ciphertext: how exact times are, and whether rows name its sender."""
+"""What a message leaves beside its ciphertext: how exact times are, its sender's name, and when the ledger grows."""
 
 from dataclasses import dataclass
 from enum import Enum, unique
@@ -35,12 +35,23 @@ class Deliveries(Enum):
     BY_TOKEN = "by_token"  # noqa: S105 - a word, no token
 
 
+@unique
+class LedgerRhythm(Enum):
+    """When the ledger grows by what happens to messages."""
+
+    EACH_COMMIT = "each_commit"
+    """With them: what is accepted together has one entry."""
+    EACH_INTERVAL = "each_interval"
+    """Every five minutes by one entry, whether or not there was a message."""
+
+
 @dataclass(frozen=True, slots=True)
 class Traces:
     """What is left of one tenant's messages, as its policy has it."""
 
     times: Times = Times.EXACT
     sender: SenderKept = SenderKept.STORED
+    ledger: LedgerRhythm = LedgerRhythm.EACH_COMMIT
 
     @property
     def step_ms(self) -> int:
@@ -57,4 +68,4 @@ class Traces:
 
 
 USUAL: Final = Traces()
-"""Exact times, and who sent it."""
+"""Exact times, who sent it, and an entry at once."""

@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from letterlock.model.capability import Channel
 from letterlock.model.protection import EvidenceGrade, Protection
-from letterlock.model.traces import Deliveries, SenderKept, Times, Traces
+from letterlock.model.traces import Deliveries, LedgerRhythm, SenderKept, Times, Traces
 from letterlock.policy.decision import Analytics, Archive, Keep, Keys, LogField
 from letterlock.policy.facts import Answer, Cause, Traffic
 
@@ -146,17 +146,19 @@ class Metadata(_Table, frozen=True):
     Attributes:
         times: how exact its times are.
         sender: whether rows name the device that sent it.
+        ledger: whether it enters the ledger with its commit, or with all others of some minutes.
         deliveries: whether a message may come without a session, by a token of its recipient.
     """
 
     times: Times
     sender: SenderKept
+    ledger: LedgerRhythm
     deliveries: Deliveries
 
     @property
     def traces(self) -> Traces:
         """As the store takes it."""
-        return Traces(self.times, self.sender)
+        return Traces(self.times, self.sender, self.ledger)
 
 
 class AllowedFall(_Table, frozen=True):

@@ -43,6 +43,7 @@ class Lifetime(Enum):
     DELIVERY_PLUS_N = "N minutes after the end of the message (a setting)"
     DEDUPLICATION = "7 days"
     RECORDS = "400 days"
+    INTERVAL = "until its interval closes, minutes later; then as a record"
     QUESTION = "until the question expires"
     RECEIPTS = "3 days"
     KEPT_COPY = "as long as the consent to keep it says"
@@ -163,7 +164,9 @@ TABLES: Final[dict[str, dict[str, Column]]] = {
     "ledger_checkpoint": _table(_L.PERMANENT, ledger="size note"),
     "ledger_edge": _table(_L.PERMANENT, ledger="one first hashes"),
     "ledger_head": _table(_L.PERMANENT, ledger="one size peaks"),
-    "record_batch": _table(_L.RECORDS, ledger="entry records", opening="seed", state="expires_ms"),
+    "record_batch": _table(_L.RECORDS, ledger="entry records", opening="seed", state="interval expires_ms"),
+    "record_interval": _table(_L.INTERVAL, opening="seed", state="no until_ms"),
+    "waiting_record": _table(_L.INTERVAL, ledger="slot record", state="interval"),
 }  # fmt: skip
 
 GENERATION_TABLES: Final = (
@@ -246,6 +249,7 @@ DUE: Final = (
     # One purge looks at a sixty-fourth of the keys.
     Due("message_key", _L.DEDUPLICATION, "expires_ms <= :by", rounds=64),
     Due("record_batch", _L.RECORDS, "expires_ms <= :by"),
+    Due("record_interval", _L.INTERVAL, "until_ms <= :by"),
     Due("device_session", _L.SESSION, "expires_ms <= :by"),
     Due("key_package", _L.PACKAGE, "expires_ms <= :by"),
     Due("published_package", _L.PACKAGE, "expires_ms <= :by"),

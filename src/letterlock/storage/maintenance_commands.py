@@ -49,6 +49,18 @@ class Rewrap(Struct, frozen=True):
     limit: int
 
 
+class CloseIntervals(Struct, frozen=True, gc=False):
+    """Give every interval of the ledger that ended by then its entry.
+
+    Attributes:
+        until_ms: intervals that close later stay open.
+        silent: an interval in which nothing was recorded has an entry too, if any tenant's messages wait for intervals.
+    """
+
+    until_ms: int
+    silent: bool
+
+
 class SaveCheckpoint(Struct, frozen=True, gc=False):
     """Keep a signed head."""
 

@@ -18,6 +18,7 @@ from letterlock.ledger.heads import HeadSigner
 from letterlock.ledger.ports import LedgerReads
 from letterlock.ledger.serve import Prover
 from letterlock.model.bodies import OpenBody
+from letterlock.model.clock import Clock
 from letterlock.model.ids import ConsentId, MessageId
 from letterlock.model.message import MessageState
 from letterlock.policy.facts import OnDowngrade, Traffic
@@ -163,7 +164,9 @@ class MessageRoutes:
         assessments: Assessments,
         heads: HeadSigner,
         ledger: LedgerReads,
+        clock: Clock,
     ) -> None:
+        self._clock = clock
         self._messages = messages
         self._reads = reads
         self._assessments = assessments
@@ -194,7 +197,8 @@ class MessageRoutes:
                   Access.DEVICE_OR_MESSAGES_KEY, self.security, None, {200: SecurityBlock}),
             Route("GET", "/v1/messages/{message_id}/receipt", "getReceipt",
                   "Proof that a message's record is in the ledger (C2SP tlog-proof).", some_key,
-                  self.receipt, None, {200: None}, {409: ("entry_not_signed_yet",)}, media_type="text/plain"),
+                  self.receipt, None, {200: None}, {409: ("entry_not_signed_yet", "interval_open")},
+                  media_type="text/plain"),
         )  # fmt: skip
 
     async def send(self, call: Call) -> Answer:
@@ -298,18 +302,32 @@ class MessageRoutes:
         row = await self._row(call)
         last = self._heads.last
         later = Problem("entry_not_signed_yet", 409, "Try again after the next signed head.")
+        closes_ms = await self._reads.interval_end(row.entry)
+        if closes_ms is not None:
+            raise _interval_open(closes_ms, self._clock.now_ms())
         if last is None or row.entry < 0:
             raise later
-        records = await self._reads.records(row.entry)
-        if records is None:
+        found = await self._reads.records(row.entry)
+        if found is None:
             raise Problem(Code.NOT_FOUND, detail="The records of that commit are past their time.")
+        records, seed = found
         prover = Prover(self._ledger, last)
         loop = asyncio.get_running_loop()
         try:
-            receipt = await loop.run_in_executor(None, prover.receipt, row.entry, records, row.slot)
+            receipt = await loop.run_in_executor(None, prover.receipt, row.entry, records, row.slot, seed)
         except LedgerError:
             raise later from None
         return Answer(200, receipt.encode(), "text/plain; charset=utf-8")
+
+
+def _interval_open(closes_ms: int, now_ms: int) -> Problem:
+    return Problem(
+        "interval_open",
+        409,
+        "The record waits for the ledger entry of its interval. Try again after closes_ms.",
+        members={"closes_ms": closes_ms},
+        headers=((b"retry-after", str(max(1, -(-(closes_ms - now_ms) // 1000) + 1)).encode()),),
+    )
 
 
 def _message_id(text: str, wrong: Callable[[], Problem]) -> MessageId:

@@ -17,9 +17,10 @@ from letterlock.storage.errors import CommitRefused, StorageError, StorageReason
 from letterlock.storage.sqlite import state as writer_state
 from letterlock.storage.sqlite.connection import BUSY_MS, open_writer, storage_errors
 from letterlock.storage.sqlite.hot import HotBatch
+from letterlock.storage.sqlite.interval_ops import RECORDS_KEPT_MS, keep_waiting
 from letterlock.storage.sqlite.ledger_rows import grow
 from letterlock.storage.sqlite.order import AS_THEY_COME, KeyOrder
-from letterlock.storage.sqlite.transaction import Transaction
+from letterlock.storage.sqlite.transaction import SEED_SIZE, Transaction
 from letterlock.storage.sqlite.waiting import Waiting, WaitingLimits
 from letterlock.wire.tlog.growth import TreeState
 
@@ -31,9 +32,6 @@ _T = TypeVar("_T")
 
 _log: Final = structlog.get_logger("letterlock.store")
 
-SEED_SIZE: Final = 32
-RECORDS_KEPT_MS: Final = 400 * 86_400_000
-"""How long the records behind batch entries stay: a year's audit and its preparation."""
 LONG_LOG: Final = 4_096
 """Pages of the write-ahead log (16 MiB) after which it starts over: overwriting costs a third less than growing."""
 TOO_LONG_LOG: Final = 4 * LONG_LOG
@@ -212,7 +210,8 @@ class StoreCore:
         return outcome
 
     def _record(self, tx: Transaction) -> None:
-        """The batch entry, and the records that it stands for."""
+        """The batch entry, and the records that it stands for; and those that wait for another."""
+        keep_waiting(tx)
         if not len(tx.records):
             return
         entry = tx.append(tx.records.entry(tx.now_ms))

@@ -83,7 +83,7 @@ def accept_delivery(tx: Transaction, command: AcceptDelivery) -> Accepted:
     )
     if not spent:
         raise relay_refused(RelayReason.TOKEN_REFUSED)
-    committed = message_commitment(tx.salt(), command.message_id)
+    committed = message_commitment(tx.book_of(command.tenant).salt(), command.message_id)
     done = insert_message(
         tx,
         tenant=command.tenant,

@@ -15,8 +15,9 @@ from letterlock.storage.columns import GENERATION_TABLES
 from letterlock.storage.sqlite.ledger_rows import LedgerRows
 from letterlock.storage.sqlite.rows import first, rows
 from letterlock.storage.sqlite.state import MAILBOX_SHIFT, SEQ_MASK
-from letterlock.wire.tlog.entries import Batch, decode_entry
+from letterlock.wire.tlog.entries import Batch, Interval, decode_entry
 from letterlock.wire.tlog.errors import EntryError
+from letterlock.wire.tlog.intervals import IntervalRecords
 from letterlock.wire.tlog.records import BatchBuilder
 from letterlock.wire.tlog.tiles import TILE_HEIGHT
 
@@ -70,6 +71,16 @@ _QUERIES: Final[dict[str, tuple[str, str]]] = {
     "messages_point_into_the_ledger": (
         "messages whose ledger entry does not exist",
         "SELECT seq FROM message WHERE entry >= (SELECT size FROM ledger_head)",
+    ),
+    "messages_have_their_interval": (
+        "messages whose interval is neither open nor in the ledger",
+        """SELECT seq FROM message WHERE entry < -1 AND -2 - entry NOT IN (SELECT no FROM record_interval)
+           AND -2 - entry NOT IN (SELECT interval FROM record_batch WHERE interval IS NOT NULL)""",
+    ),
+    "waiting_records_have_no_hole": (
+        "open intervals whose records are not numbered from 0 on",
+        """SELECT interval FROM waiting_record GROUP BY interval
+           HAVING count(*) <> max(slot) + 1 OR min(slot) <> 0""",
     ),
     "members_are_devices": (
         "members of groups without a device",
@@ -172,20 +183,22 @@ def _tiles(db: apsw.Connection) -> Checked:
 def _batches(db: apsw.Connection) -> Checked:
     """The records of a batch lead to the root that its entry, which is in the signed tree, says."""
     bad, where = 0, None
-    for entry, records, data in rows(
-        db, "SELECT b.entry, b.records, e.d FROM record_batch b LEFT JOIN ledger_entry e ON e.i = b.entry"
+    for entry, records, seed, data in rows(
+        db, "SELECT b.entry, b.records, b.seed, e.d FROM record_batch b LEFT JOIN ledger_entry e ON e.i = b.entry"
         " ORDER BY b.entry",
     ):  # fmt: skip
-        if data is None or not _leads_to(records, data):
+        if data is None or not _leads_to(records, seed, data):
             bad += 1
             where = entry if where is None else where
     return Checked("records_fit_their_entries", "batches of records that do not lead to their entry", bad, where)
 
 
-def _leads_to(records: bytes, data: bytes) -> bool:
+def _leads_to(records: bytes, seed: bytes, data: bytes) -> bool:
     builder = BatchBuilder()
     try:
         entry = decode_entry(data)
+        if isinstance(entry, Interval):
+            return IntervalRecords(records.split(b"\n"), seed).entry(entry.ts) == entry
         for record in records.split(b"\n"):
             builder.add(record)
         return isinstance(entry, Batch) and builder.entry(entry.ts) == entry

@@ -11,6 +11,7 @@ from letterlock.model.ids import ID_BYTES
 from letterlock.model.message import MessageState
 from letterlock.storage.commands import Accepted, AcceptSealed, Ack, Acked, Shown
 from letterlock.storage.errors import CommitReason, CommitRefused
+from letterlock.storage.sqlite.record_books import THIS_COMMIT
 from letterlock.storage.sqlite.rows import rows, run
 from letterlock.storage.sqlite.state import MAILBOX_SHIFT, refused
 from letterlock.storage.sqlite.transaction import Transaction
@@ -75,7 +76,7 @@ class HotBatch:
 
     def __init__(self, tx: Transaction, accepts: Sequence[AcceptSealed]) -> None:
         self._tx = tx
-        self._rows: dict[tuple[int, int, int], tuple[Shown, list[bytes]]] = {}
+        self._rows: dict[tuple[int, int, int, int], tuple[Shown, list[bytes]]] = {}
         self._bodies: list[bytes] = []
         self._items: list[bytes] = []
         self._acks: dict[int, tuple[int, int]] = {}
@@ -126,8 +127,9 @@ class HotBatch:
             self._counters[command.sender] = stated
         seq = state.take_seq(tx.db)
         shown, now_ms = command.shown, command.now_ms
-        committed = message_commitment(tx.salt(), message_id)
-        slot, record_hash = tx.records.add(records.accepted(now_ms, committed, shown.shape, command.size_bucket))
+        book = tx.book_of(command.tenant) if tx.traces else tx.book
+        committed = message_commitment(book.salt(), message_id)
+        slot, record_hash = book.add(records.accepted(now_ms, committed, shown.shape, command.size_bucket))
         deliveries = []
         for number in targets:
             mailbox = state.mailboxes[number]
@@ -139,7 +141,7 @@ class HotBatch:
             command.group, command.sender if named else 0, len(deliveries), slot, command.size_bucket,
         )  # fmt: skip
         # The commands of this commit keep their `shown` alive, so its identity is a good key here.
-        alike = (command.tenant, command.state, id(shown))
+        alike = (command.tenant, command.state, id(shown), book.place)
         found = self._rows.get(alike)
         if found is None:
             self._rows[alike] = (shown, [row])
@@ -219,7 +221,7 @@ class HotBatch:
         """Writes what is here, because a command that reads rows comes next: commands act in their order."""
         self._complete = False
         if self._rows or self._acks:
-            self._write(-1)
+            self._write(THIS_COMMIT)
 
     def write(self) -> None:
         """Writes what is here, at the end of the commit."""
@@ -240,18 +242,19 @@ class HotBatch:
 
     def _write_accepted(self, entry: int) -> None:
         db = self._tx.db
-        for (tenant, state, _), (shown, packed) in self._rows.items():
+        for (tenant, state, _, place), (shown, packed) in self._rows.items():
+            at = entry if place == THIS_COMMIT else place
             array_of = apsw.carray(tuple(packed))
             run(
                 db,
                 _INSERT_MESSAGE,
                 (
                     array_of, tenant, state, shown.protection, shown.grade, shown.verifier, shown.indicator,
-                    shown.decision, shown.rule, shown.fall, entry,
+                    shown.decision, shown.rule, shown.fall, at,
                 ),
             )  # fmt: skip
             run(db, _INSERT_KEY, (array_of, tenant, state, self._tx.remembered(tenant)))
-            if entry < 0:
+            if at == THIS_COMMIT:
                 self._tx.unplaced.extend(int(row[80:96]) for row in packed)
         if self._bodies:
             run(db, _INSERT_BODY, (apsw.carray(tuple(self._bodies)),))
@@ -278,7 +281,8 @@ class HotBatch:
         times_of = self._times(found) if tx.traces else {}
         deleted = Counter([key >> MAILBOX_SHIFT for key, _ in found])
         for number, (since, applied) in self._acks.items():
-            salt = tx.salt()
+            book = tx.book_of(tx.state.mailboxes[number].tenant) if tx.traces else tx.book
+            salt = book.salt()
             span = (since + 1).to_bytes(8, "big") + applied.to_bytes(8, "big")
             tx.record(
                 records.acked(
@@ -286,7 +290,8 @@ class HotBatch:
                     deleted[number],
                     commit(CommitmentKind.MAILBOX, salt, number.to_bytes(8, "big")).value,
                     commit(CommitmentKind.RANGE, salt, span).value,
-                )
+                ),
+                book=book,
             )
         db.executemany(
             "UPDATE device SET acked=? WHERE mailbox=?",

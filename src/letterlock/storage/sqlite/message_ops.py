@@ -66,17 +66,17 @@ def insert_message(
 ) -> Accepted:
     """Inserts a message with its key and its record; call it when nothing can refuse the command any more."""
     seq = tx.state.take_seq(tx.db)
-    slot = tx.record(record, seq)
-    record_hash = tx.records.record_hash(slot)
+    book = tx.book_of(tenant)
+    slot, record_hash = tx.record(record, seq, book)
     run(
         tx.db,
         "INSERT INTO message (seq, tenant, id, state, channel, protection, grade, verifier, indicator, decision, rule,"
         " fall, sender, subject, pending, size_bucket, entry, slot, consent, reason, accepted_ms, updated_ms,"
-        " expires_ms, purge_ms) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,?,-1,?,?,?,?,?,?,?)",
+        " expires_ms, purge_ms) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,?,?,?,?,?,?,?,?,?)",
         (
             seq, tenant, message_id, int(state), channel, shown.protection, shown.grade, shown.verifier,
-            shown.indicator, shown.decision, shown.rule, shown.fall, sender, subject, size_bucket, slot, consent,
-            reason, now_ms, now_ms, expires_ms, purge_ms,
+            shown.indicator, shown.decision, shown.rule, shown.fall, sender, subject, size_bucket, book.place, slot,
+            consent, reason, now_ms, now_ms, expires_ms, purge_ms,
         ),
     )  # fmt: skip
     run(
@@ -97,7 +97,7 @@ def quarantine(tx: Transaction, command: Quarantine) -> Accepted:
     if known is not None:
         return known
     check_relied(tx, command.relied, command.tenant)
-    salt = tx.salt()
+    salt = tx.book_of(command.tenant).salt()
     committed = commit(CommitmentKind.MESSAGE, salt, command.message_id)
     if command.state_counter:
         run(

@@ -12,6 +12,7 @@ from letterlock.storage.open_commands import ChallengeRow, ConsentRow, HeldRow, 
 from letterlock.storage.sqlite.order import AS_THEY_COME, KeyOrder
 from letterlock.storage.sqlite.reader import Readers
 from letterlock.storage.sqlite.receipt_reads import receipt_counts
+from letterlock.storage.sqlite.record_books import interval_of
 from letterlock.storage.sqlite.rows import first, rows
 
 _CHALLENGE = (
@@ -22,6 +23,8 @@ _MESSAGE = (
     "SELECT m.seq, m.tenant, m.id, m.state, m.channel, m.protection, m.grade, m.verifier, m.indicator, m.decision,"
     " m.rule, m.fall, m.pending, m.entry, m.slot, m.reason, m.accepted_ms, m.updated_ms, m.expires_ms FROM message m"
 )
+_ENTRY = 13
+"""Where the entry stands in a row of ``_MESSAGE``."""
 _NUMBER = "SELECT seq FROM message_key WHERE id=? AND tenant=?"
 _RECORD_HASH = "SELECT record_hash FROM message_key WHERE id=?"
 _NEWEST = 2**62
@@ -142,18 +145,30 @@ class OpenReads:
         return await self._readers.read(work)
 
     def _row(self, db: apsw.Connection, row: tuple[Any, ...]) -> MessageRow:
-        """With the record's hash, which outlives the message."""
+        """With the record's hash, which outlives the message, and the entry of an interval that has closed."""
         (found,) = rows(db, _RECORD_HASH, (self._key(row[2]),))
+        interval = interval_of(row[_ENTRY])
+        if interval is not None:
+            closed = first(db, "SELECT entry FROM record_batch WHERE interval=?", (interval,))
+            if closed is not None:
+                row = (*row[:_ENTRY], closed[0], *row[_ENTRY + 1 :])
         # Only what devices send to a group can have receipts that were handed in.
         receipts = receipt_counts(db, row[0]) if CHANNELS[row[4]] is Channel.RELAY else None
         return MessageRow(*(*row, *found, receipts))
 
-    async def records(self, entry: int) -> tuple[bytes, ...] | None:
-        """The records behind a batch entry, in slot order."""
+    async def records(self, entry: int) -> tuple[tuple[bytes, ...], bytes] | None:
+        """The records behind an entry, in slot order, and the seed of their salts and padding."""
 
         def work(db: apsw.Connection) -> Any:
-            row = first(db, "SELECT records FROM record_batch WHERE entry=?", (entry,))
-            return None if row is None else tuple(row[0].split(b"\n"))
+            row = first(db, "SELECT records, seed FROM record_batch WHERE entry=?", (entry,))
+            return None if row is None else (tuple(row[0].split(b"\n")), row[1])
 
-        found: tuple[bytes, ...] | None = await self._readers.read(work)
+        found: tuple[tuple[bytes, ...], bytes] | None = await self._readers.read(work)
         return found
+
+    async def interval_end(self, entry: int) -> int | None:
+        """When the interval closes that a message's row names instead of an entry; None where none is open."""
+        row: tuple[int] | None = await self._readers.read(
+            lambda db: first(db, "SELECT until_ms FROM record_interval WHERE no=?", (interval_of(entry),))
+        )
+        return None if row is None else row[0]

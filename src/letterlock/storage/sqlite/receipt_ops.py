@@ -148,11 +148,13 @@ def _attest(tx: Transaction, message: int, tenant: int, message_id: bytes, verdi
     if not new:
         return str(ReceiptReason.REPLAYED)
     found = rows(tx.db, "SELECT count(DISTINCT mailbox) FROM message_receipt WHERE message=?", (message,))
-    committed = message_commitment(tx.salt(), message_id)
+    book = tx.book_of(tenant)
+    committed = message_commitment(book.salt(), message_id)
     tx.record(
         records.attested(
             tx.began(tenant), committed, WORDS[verdict.kind], Verifier.GATEWAY, found[0][0], verdict.recipients
-        )
+        ),
+        book=book,
     )
     return ""
 

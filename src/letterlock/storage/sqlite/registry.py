@@ -2,7 +2,7 @@
 
 from letterlock.storage import maintenance_commands, tenant_commands
 from letterlock.storage.commands import Quarantine
-from letterlock.storage.sqlite import intent_ops, maintenance_ops, message_ops, tenant_ops
+from letterlock.storage.sqlite import intent_ops, interval_ops, maintenance_ops, message_ops, tenant_ops
 from letterlock.storage.sqlite.core import Handler
 from letterlock.storage.sqlite.open_ops import open_handlers
 from letterlock.storage.sqlite.relay_ops import relay_handlers
@@ -17,6 +17,7 @@ def handlers() -> dict[type, Handler]:
         maintenance_commands.Purge: maintenance_ops.purge,
         maintenance_commands.CountReferences: maintenance_ops.count_references,
         maintenance_commands.Rewrap: maintenance_ops.rewrap_rows,
+        maintenance_commands.CloseIntervals: interval_ops.close_intervals,
         maintenance_commands.SaveCheckpoint: maintenance_ops.save_checkpoint,
         maintenance_commands.IntendDestruction: intent_ops.intend_destruction,
         maintenance_commands.Destroyed: intent_ops.destroyed,

@@ -229,20 +229,21 @@ def _deliver(
     db, shown, now = tx.db, command.shown, tx.began(command.tenant)
     sender = command.caller if tx.names_sender(command.tenant) else None
     seq = tx.state.take_seq(db)
-    committed = message_commitment(tx.salt(), body.message_id)
-    slot = tx.record(records.accepted(now, committed, shown.shape, body.size_bucket), seq)
-    record_hash = tx.records.record_hash(slot)
+    book = tx.book_of(command.tenant)
+    committed = message_commitment(book.salt(), body.message_id)
+    record = records.accepted(now, committed, shown.shape, body.size_bucket)
+    slot, record_hash = tx.record(record, seq, book)
     state = MessageState.ACCEPTED if items else MessageState.DELIVERED
     purge_ms = None if items else now + HANDSHAKE_PURGE_MS
     run(
         db,
         "INSERT INTO message (seq, tenant, id, state, channel, protection, grade, verifier, indicator, decision, rule,"
         " fall, group_no, sender, pending, size_bucket, entry, slot, accepted_ms, updated_ms, expires_ms, purge_ms)"
-        " VALUES (?,?,?,?,0,?,?,?,?,?,?,?,?,?,?,?,-1,?,?,?,?,?)",
+        " VALUES (?,?,?,?,0,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
         (
             seq, command.tenant, body.message_id, int(state), shown.protection, shown.grade, shown.verifier,
             shown.indicator, shown.decision, shown.rule, shown.fall, command.group, sender, len(items),
-            body.size_bucket, slot, now, now, tx.due(command.tenant, command.expires_ms), purge_ms,
+            body.size_bucket, book.place, slot, now, now, tx.due(command.tenant, command.expires_ms), purge_ms,
         ),
     )  # fmt: skip
     run(

@@ -8,6 +8,7 @@ import apsw
 from letterlock.model.errors import Fact
 from letterlock.storage.errors import CommitReason, CommitRefused
 from letterlock.storage.sqlite import ledger_rows
+from letterlock.storage.sqlite.record_books import IntervalBook
 from letterlock.storage.sqlite.rows import first, rows, run
 from letterlock.storage.sqlite.waiting import Waiting, WaitingLimits
 from letterlock.wire.tlog.growth import TreeState
@@ -48,6 +49,9 @@ class WriterState:
     seq_limit: int
     policy_version: int
     session_version: int
+    last_interval: int = 0
+    interval: IntervalBook | None = None
+    """The interval that takes records now; None until there is one."""
     mailboxes: dict[int, Mailbox] = field(default_factory=dict)
     groups: dict[int, Group] = field(default_factory=dict)
     waiting: Waiting = field(default_factory=lambda: Waiting(WaitingLimits()))
@@ -119,7 +123,18 @@ def load(db: apsw.Connection) -> WriterState:
         seq_limit=counters["message_seq"],
         policy_version=counters["policy_version"],
         session_version=counters["session_version"],
+        last_interval=counters["record_interval"],
+        interval=_open_interval(db),
     )
+
+
+def _open_interval(db: apsw.Connection) -> IntervalBook | None:
+    row = first(db, "SELECT no, seed, until_ms FROM record_interval ORDER BY no DESC LIMIT 1")
+    if row is None:
+        return None
+    count = rows(db, "SELECT count(*) FROM waiting_record WHERE interval=?", (row[0],))[0][0]
+    no, seed, until_ms = row
+    return IntervalBook(no, seed, until_ms, rows=count, kept=True)
 
 
 def refused(reason: CommitReason, **facts: Fact) -> CommitRefused:

@@ -1,18 +1,20 @@
 """One group commit: what commands see while they are applied, and what is written at its end."""
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Final
 
 import apsw
 
-from letterlock.model.traces import USUAL, SenderKept, Traces
+from letterlock.model.traces import USUAL, LedgerRhythm, SenderKept, Traces
 from letterlock.storage.sqlite.order import KeyOrder
+from letterlock.storage.sqlite.record_books import THIS_COMMIT, Book, CommitBook, IntervalBook
 from letterlock.storage.sqlite.state import WriterState
-from letterlock.wire.tlog.commitments import MIN_SALT, record_salts
 from letterlock.wire.tlog.entries import LedgerEntry, encode_entry
-from letterlock.wire.tlog.records import BatchBuilder
+from letterlock.wire.tlog.intervals import interval_end
+from letterlock.wire.tlog.records import MAX_BATCH
 
-SALTS_AT_ONCE: Final = 64
+SEED_SIZE: Final = 32
 DEDUPLICATION_MS: Final = 7 * 86_400_000
 """How long a retry finds its first answer: longer than a phone is usually without a network."""
 
@@ -28,7 +30,7 @@ class Transaction:
         "_effects",
         "_entries_before",
         "_records_before",
-        "_salts",
+        "book",
         "db",
         "entries",
         "first_entry",
@@ -38,6 +40,7 @@ class Transaction:
         "records",
         "seed",
         "state",
+        "touched",
         "traces",
         "unplaced",
     )
@@ -63,35 +66,51 @@ class Transaction:
         """The tenants of whose messages less is kept than usual."""
         self.first_entry = state.tree.size
         self.entries: list[bytes] = []
-        self.records = BatchBuilder()
+        self.book = CommitBook(seed)
+        """Takes the records of this commit's batch entry."""
+        self.records = self.book.batch
+        self.touched: list[IntervalBook] = []
+        """Intervals that this commit has looked at; their records get rows at its end."""
         self.unplaced: list[int] = []
         """Message rows that wait for the index of this commit's batch entry, which comes last."""
         self._effects: list[Callable[[], None]] = []
         self._entries_before = 0
         self._records_before = 0
-        self._salts = b""
 
     def append(self, entry: LedgerEntry) -> int:
         """Adds a ledger entry of its own; returns its index, which is final when the transaction is."""
         self.entries.append(encode_entry(entry))
         return self.first_entry + len(self.entries) - 1
 
-    def record(self, record: bytes, message: int = 0) -> int:
-        """Adds a per-message record to this commit's batch entry; returns its slot.
+    def book_of(self, tenant: int) -> Book:
+        """Where records about messages of this tenant go."""
+        if self.traces.get(tenant, USUAL).ledger is LedgerRhythm.EACH_COMMIT:
+            return self.book
+        state = self.state
+        found = state.interval
+        if found is None or len(found) >= MAX_BATCH:
+            # One that is full waits beside the next: both close at the same moment.
+            until_ms = interval_end(self.now_ms) if found is None else found.until_ms
+            state.last_interval += 1
+            found = state.interval = IntervalBook(state.last_interval, os.urandom(SEED_SIZE), until_ms)
+        if not self.touched or self.touched[-1] is not found:
+            self.touched.append(found)
+        return found
+
+    def record(self, record: bytes, message: int = 0, book: Book | None = None) -> tuple[int, bytes]:
+        """Adds a per-message record to this commit's batch entry, or to another book; gives its slot and hash.
 
         A handler records when nothing can refuse it any more: a record cannot be taken back. ``message`` is the
         number of the message row whose ``entry`` is to be filled in at the end of the commit.
         """
-        if message:
+        into = self.book if book is None else book
+        if message and into.place == THIS_COMMIT:
             self.unplaced.append(message)
-        return self.records.add(record)[0]
+        return into.add(record)
 
     def salt(self) -> bytes:
         """The salt of the next record's commitments; it can be derived again while the batch row lives."""
-        at = len(self.records) * MIN_SALT
-        if at >= len(self._salts):
-            self._salts = record_salts(self.seed, 2 * len(self.records) + SALTS_AT_ONCE)
-        return self._salts[at : at + MIN_SALT]
+        return self.book.salt()
 
     def began(self, tenant: int) -> int:
         """Now, as it is stored with a message of this tenant."""
@@ -122,11 +141,14 @@ class Transaction:
         """A handler starts."""
         self._effects.clear()
         self._entries_before = len(self.entries)
-        self._records_before = len(self.records)
+        self._records_before = self._recorded()
+
+    def _recorded(self) -> int:
+        return len(self.records) + sum(len(book.unsaved) for book in self.touched)
 
     def refuse(self) -> None:
         """Forgets what a refused handler added."""
-        if len(self.records) != self._records_before:
+        if self._recorded() != self._records_before:
             raise AssertionError("a handler recorded an event and was refused after it")
         del self.entries[self._entries_before :]
         self._effects.clear()

@@ -68,6 +68,24 @@ class Batch(LedgerEntry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Interval(LedgerEntry):
+    """What happened to messages of some tenants between two moments, of which ``ts`` is the later.
+
+    Attributes:
+        n: leaves of the inner tree: records, and random hashes up to a power of two.
+        root: the root of the inner tree.
+    """
+
+    t: ClassVar[str] = "interval"
+    n: int
+    root: Digest
+
+    def __post_init__(self) -> None:
+        if self.n < 1 or self.n & (self.n - 1):
+            raise EntryError(EntryReason.BAD_VALUE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fallback(LedgerEntry):
     """A message goes out less protected than its conversation; recorded before it leaves.
 
@@ -274,6 +292,7 @@ ENTRY_TYPES: Final[dict[str, type[LedgerEntry]]] = {
     kind.t: kind
     for kind in (
         Batch,
+        Interval,
         Fallback,
         Challenge,
         Consent,

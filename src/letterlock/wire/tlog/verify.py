@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from letterlock.wire.tlog.checkpoint import Checkpoint, SignedHead, open_checkpoint
 from letterlock.wire.tlog.diagnosis import Damage, diagnose
-from letterlock.wire.tlog.entries import Batch, decode_entry
+from letterlock.wire.tlog.entries import Batch, Interval, decode_entry
 from letterlock.wire.tlog.errors import EntryError, EntryReason, NoteError, TileError
 from letterlock.wire.tlog.growth import TreeState, integrate
 from letterlock.wire.tlog.hashes import EMPTY_ROOT, Frontier, leaf_hash
@@ -211,7 +211,7 @@ class ProvenRecord:
 
     record: Record
     slot: int
-    batch: Batch
+    batch: Batch | Interval
     index: int
     head: SignedHead
 
@@ -225,12 +225,12 @@ def verify_receipt(receipt: bytes, log_key: VerifierKey, witnesses: Sequence[Ver
         ProofFileError: the receipt is malformed.
         NoteError: its checkpoint is not acceptable.
         TreeError: a path does not lead where it must.
-        EntryError: the entry or the record is outside the schema, or the entry is not a batch.
+        EntryError: the entry or the record is outside the schema, or the entry stands for no records.
     """
     parsed = Receipt.parse(receipt)
     proven = _prove(parsed.proof, parsed.entry, log_key, witnesses)
     batch = decode_entry(parsed.entry)
-    if not isinstance(batch, Batch):
+    if not isinstance(batch, Batch | Interval):
         raise EntryError(EntryReason.UNKNOWN_TYPE)
     verify_inclusion(parsed.slot, batch.n, leaf_hash(parsed.record), parsed.inner_path, batch.root.value)
     return ProvenRecord(decode_record(parsed.record), parsed.slot, batch, proven.index, proven.head)
