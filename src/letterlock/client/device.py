@@ -15,6 +15,7 @@ import httpx
 from letterlock.assurance.causes import Cause, ConsentScope
 from letterlock.assurance.device_list import Device as ListedDevice
 from letterlock.assurance.device_list import DeviceList
+from letterlock.assurance.handshake.exchange import Handshake
 from letterlock.assurance.receipts import ReceiptType
 from letterlock.client import events
 from letterlock.client.commits import Commits
@@ -44,6 +45,7 @@ from letterlock.model.clock import Clock
 from letterlock.model.ids import AccountId, ConsentId, DeviceId, GroupRef, MessageId
 from letterlock.model.protection import Protection
 from letterlock.wire import stream
+from letterlock.wire.handshake import Flag, Tag
 from letterlock.wire.preimage import PublicKey
 from letterlock.wire.push_targets import PushTarget
 
@@ -216,7 +218,41 @@ class Device:
             GateError: the relay showed a device or leaf that the account did not sign (A1); nothing was sent.
             DeviceError: KEY_PACKAGES_EXHAUSTED, LOST_RACE, GROUP_STOPPED.
         """
-        return await self._commits.add_account(ref, account, identity_key)
+        epoch = await self._commits.add_account(ref, account, identity_key)
+        await self._outgoings.begin_handshakes(ref)
+        return epoch
+
+    async def begin_handshakes(self, ref: GroupRef) -> int:
+        """Offers the session handshake to accounts of a group with which it is not agreed; returns to how many.
+
+        :meth:`add_account` does it by itself; call it again where one is held. Nothing is offered to accounts with a
+        device that does not list the handshake, nor by a device that does not.
+
+        Raises:
+            DeviceError: UNKNOWN_GROUP, GROUP_STOPPED.
+        """
+        return await self._outgoings.begin_handshakes(ref)
+
+    def handshake(self, ref: GroupRef, account: AccountId) -> Handshake:
+        """Where the session handshake with an account stands, in a group.
+
+        Raises:
+            DeviceError: UNKNOWN_GROUP.
+        """
+        return self._outgoings.handshakes.standing(self._state.group(ref), account)
+
+    async def advertise(
+        self, tags: Sequence[Tag] = (), flags: tuple[Flag, Flag, Flag] = (Flag.UNKNOWN, Flag.UNKNOWN, Flag.UNKNOWN)
+    ) -> None:
+        """What the platform says of itself now; goes into the next offers and answers.
+
+        Args:
+            tags: RCC.16 capability tags.
+            flags: one for each :class:`~letterlock.wire.handshake.PlatformFlag`, in its order.
+        """
+        async with self._state.lock:
+            told = self._outgoings.handshakes.advertised(tags, flags, self._state.store.get)
+            self._state.persist(put=(told,))
 
     async def remove_device(self, ref: GroupRef, device: DeviceId) -> int:
         """Removes one member device, one that its account no longer lists too; returns the epoch."""

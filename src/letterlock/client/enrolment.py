@@ -60,10 +60,31 @@ async def register_account(relay: RelayCalls, identity_key: PublicKey) -> Enrolm
 
 
 def prepare(
-    store: DeviceStore, enrolment: Enrolment, kind: DeviceKind = DeviceKind.NATIVE, identity: bytes = b""
+    store: DeviceStore,
+    enrolment: Enrolment,
+    kind: DeviceKind = DeviceKind.NATIVE,
+    identity: bytes = b"",
+    capabilities: frozenset[str] = frozenset(),
 ) -> None:
-    """Gives a fresh store its keys. ``identity`` is the account's identity seed, on the devices that hold it."""
-    made = keys.fresh(enrolment.tenant, enrolment.environment, enrolment.audience, enrolment.account, kind, identity)
+    """Gives a fresh store its keys.
+
+    Args:
+        store: a new one.
+        enrolment: what the account's registration answered.
+        kind: native or web.
+        identity: the account's identity seed, on the devices that hold it.
+        capabilities: what this device lists beside ``mls10``: with :data:`letterlock.client.handshakes.CAPABILITY` it
+            begins every conversation with the session handshake, and holds others who list it to that.
+    """
+    made = keys.fresh(
+        enrolment.tenant,
+        enrolment.environment,
+        enrolment.audience,
+        enrolment.account,
+        kind,
+        identity,
+        capabilities,
+    )
     store.commit(Change(put=((keys.PLACE, keys.NAME, msgspec.msgpack.encode(made)),)))
 
 

@@ -2,13 +2,17 @@
 
 All numbers big-endian::
 
-    u8 version = 1 | u8 kind | 16 account | 16 device | u64 list version | 32 list hash | u8 length, group id
-    | u64 epoch | 16 message id | u64 number | u64 settled | u32 length, body | 66 signature | zeros
+    u8 version | u8 kind | 16 account | 16 device | u64 list version | 32 list hash | u8 length, group id
+    | u64 epoch | 16 message id | u64 number | u64 settled | version 2: 32 agreement | u32 length, body
+    | 66 signature | zeros
+
+Version 2 is version 1 bound to the agreement of a session handshake (docs/protocol/handshake.md).
 
 The zeros fill it up to the first of :data:`SIZES` with room: all that the relay learns of a text's length is which.
 
 The signature is by the device's envelope key: purpose ``envelope``, audience ``mls-group``; context over group id,
-epoch, account, device, list version and hash; body ``kind || message id || number || settled || SHA-256(body)``. The
+epoch, account, device, list version and hash, and in version 2 the agreement; body
+``kind || message id || number || settled || SHA-256(body)``. The
 number counts the device's messages in the group from 1. The relay had answered all up to ``settled`` when this was
 sealed: what of them has not come then is missing, and what is sealed anew under a later epoch only comes later.
 """
@@ -34,6 +38,7 @@ from letterlock.wire.preimage import (
 )
 
 VERSION: Final = 1
+BOUND: Final = 2
 AUDIENCE: Final = "mls-group"
 MAX_CONTENT: Final = 48 * 1024
 """Bytes of content: with envelope, padding and MLS framing it stays under the relay's 64 KiB for one message."""
@@ -55,6 +60,8 @@ class EnvelopeKind(IntEnum):
     """What a person says (:mod:`letterlock.client.payload`)."""
     TOKENS = 4
     """Delivery tokens for members' devices (:mod:`letterlock.client.tokens`)."""
+    HANDSHAKE = 5
+    """An element of a session handshake (:mod:`letterlock.client.handshakes`)."""
 
     @property
     def speaks(self) -> bool:
@@ -77,6 +84,8 @@ class Envelope:
     number: int
     settled: int
     body: bytes = field(repr=False)
+    agreement: bytes = field(default=b"", repr=False)
+    """What its conversation agreed on; empty where nothing was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +110,8 @@ def seal(envelope: Envelope, tenant: TenantId, environment: str, signer: Signer)
     """
     if len(envelope.body) > MAX_CONTENT:
         raise EnvelopeError(EnvelopeReason.TOO_LARGE, length=len(envelope.body), limit=MAX_CONTENT)
-    if not 1 <= len(envelope.group_id) <= MAX_GROUP_ID or len(envelope.list_hash) != HASH_BYTES:
+    bound = len(envelope.agreement) in {0, HASH_BYTES}
+    if not 1 <= len(envelope.group_id) <= MAX_GROUP_ID or len(envelope.list_hash) != HASH_BYTES or not bound:
         raise EnvelopeError(EnvelopeReason.MALFORMED)
     signature = sign(signer, Purpose.ENVELOPE, _scope(envelope, tenant, environment), _signed_body(envelope))
     data = encode(SignedEnvelope(envelope, signature))
@@ -113,7 +123,7 @@ def encode(signed: SignedEnvelope) -> bytes:
     envelope = signed.content
     return b"".join(
         (
-            bytes((VERSION, envelope.kind)),
+            bytes((BOUND if envelope.agreement else VERSION, envelope.kind)),
             envelope.account.value,
             envelope.device.value,
             envelope.list_version.to_bytes(8),
@@ -124,6 +134,7 @@ def encode(signed: SignedEnvelope) -> bytes:
             envelope.message.value,
             envelope.number.to_bytes(8),
             envelope.settled.to_bytes(8),
+            envelope.agreement,
             len(envelope.body).to_bytes(4),
             envelope.body,
             signed.signature.encode(),
@@ -143,7 +154,7 @@ def parse(data: bytes) -> SignedEnvelope:
     """
     if not data:
         raise EnvelopeError(EnvelopeReason.MALFORMED)
-    if data[0] != VERSION:
+    if data[0] not in {VERSION, BOUND}:
         raise EnvelopeError(EnvelopeReason.UNKNOWN_VERSION, version=data[0])
     if len(data) > SIZES[-1]:
         raise EnvelopeError(EnvelopeReason.TOO_LARGE, length=len(data))
@@ -166,6 +177,7 @@ def parse(data: bytes) -> SignedEnvelope:
     group_id = take(take(1)[0])
     epoch, message, number = int.from_bytes(take(8)), MessageId(take(ID_BYTES)), int.from_bytes(take(8))
     settled = int.from_bytes(take(8))
+    agreement = take(HASH_BYTES) if data[0] == BOUND else b""
     body = take(int.from_bytes(take(4)))
     try:
         signature = Signature.parse(take(_SIGNATURE))
@@ -176,7 +188,8 @@ def parse(data: bytes) -> SignedEnvelope:
     if len(data) != _padded(at) or data.count(0, at) != len(data) - at:
         raise EnvelopeError(EnvelopeReason.BAD_PADDING, offset=at)
     return SignedEnvelope(
-        Envelope(kind, account, device, version, list_hash, group_id, epoch, message, number, settled, body), signature
+        Envelope(kind, account, device, version, list_hash, group_id, epoch, message, number, settled, body, agreement),
+        signature,
     )
 
 
@@ -229,7 +242,7 @@ def _signed_body(envelope: Envelope) -> bytes:
 
 
 def _scope(envelope: Envelope, tenant: TenantId, environment: str) -> Scope:
-    context = context_hash(
+    fields = (
         envelope.group_id,
         envelope.epoch.to_bytes(8),
         envelope.account.value,
@@ -237,4 +250,5 @@ def _scope(envelope: Envelope, tenant: TenantId, environment: str) -> Scope:
         envelope.list_version.to_bytes(8),
         envelope.list_hash,
     )
-    return Scope(tenant, environment, AUDIENCE, context)
+    bound = (envelope.agreement,) if envelope.agreement else ()
+    return Scope(tenant, environment, AUDIENCE, context_hash(*fields, *bound))

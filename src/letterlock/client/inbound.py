@@ -10,6 +10,7 @@ from typing import Any, Final, final
 import msgspec
 
 from letterlock.assurance.device_list import Device as ListedDevice
+from letterlock.assurance.handshake.reasons import HandshakeError, HandshakeReason, Outcome
 from letterlock.assurance.receipts import NO_ERA, NO_MESSAGE, NO_SENDER, Receipted, ReceiptError, ReceiptType
 from letterlock.client import envelope as envelopes
 from letterlock.client import events, payload
@@ -52,6 +53,7 @@ from letterlock.client.groups import (
     StuckCommit,
     chain_next,
 )
+from letterlock.client.handshakes import MAX_WITHHELD, WITHHELD, Get, Handshakes, Withheld
 from letterlock.client.hidden import Hidden
 from letterlock.client.receipts import MAX_REPORTS, digest, reportable
 from letterlock.client.relay import MailboxItem
@@ -62,16 +64,18 @@ from letterlock.client.tokens import HELD, ISSUED, MAX_BUNDLES, Bundle, Issued, 
 from letterlock.client.tokens import decode as decode_tokens
 from letterlock.model.bodies import SealedKind
 from letterlock.model.errors import OperationError
-from letterlock.model.ids import GroupRef, MessageId
+from letterlock.model.ids import DeviceId, GroupRef, MessageId
 from letterlock.wire.mls import FramingError, parse
 from letterlock.wire.stream import ItemKind
 
+DOWNGRADE_DETECTED: Final = Outcome.DOWNGRADE_DETECTED.value
+"""Why a group stands whose handshake was ended."""
 _KINDS: Final = {kind.name.lower(): kind for kind in ItemKind}
 
 _NOT_THE_COMMIT: Final = frozenset({GateReason.LOG_FORKED, GateReason.COMMIT_MISSING, GateReason.WRONG_GROUP})
 
 Hints = Callable[[GroupRef, int], Awaitable[None]]
-Seal = Callable[[GroupRecord, envelopes.EnvelopeKind, MessageId, bytes, int, int], Outgoing]
+Seal = Callable[[GroupRecord, envelopes.EnvelopeKind, MessageId, bytes, int, int, Get], Outgoing]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,7 @@ class Item:
 class Inbound:
     """Takes one run. The engine changes as it goes; the caller persists the returned change, or starts over."""
 
-    def __init__(self, state: DeviceState, hints: Hints, seal: Seal, hidden: Hidden) -> None:
+    def __init__(self, state: DeviceState, hints: Hints, seal: Seal, hidden: Hidden, handshakes: Handshakes) -> None:
         self._state: Final = state
         self._engine: Final = state.engine
         self._directory: Final = state.directory
@@ -112,6 +116,7 @@ class Inbound:
         self._hints: Final = hints
         self._seal: Final = seal
         self._hidden: Final = hidden
+        self._handshakes: Final = handshakes
         self.groups: Final = dict(state.groups)
         self._gone: list[tuple[str, bytes]] = []
         self._events: list[events.DeviceEvent] = []
@@ -162,7 +167,9 @@ class Inbound:
                 await self._application(item, record)
             else:
                 raise GateError(GateReason.PROPOSAL_KIND)
-        except (GateError, EngineError, EnvelopeError, DeviceError, ReceiptError, PayloadError, TokenError) as error:
+        except (
+            GateError, EngineError, EnvelopeError, DeviceError, ReceiptError, PayloadError, TokenError, HandshakeError
+        ) as error:  # fmt: skip
             if error.reason is EngineReason.OWN_MESSAGE and item.kind is ItemKind.APPLICATION:
                 # A relay that does not keep who sent a message brings it to every member, its author among them.
                 return
@@ -206,7 +213,7 @@ class Inbound:
         self,
         item: Item,
         record: GroupRecord | None,
-        error: GateError | EngineError | EnvelopeError | DeviceError | ReceiptError | PayloadError | TokenError,
+        error: OperationError[Any],
     ) -> None:
         """A commit that cannot be taken, or did not come, stops the group: the device cannot follow.
 
@@ -305,6 +312,8 @@ class Inbound:
             self._content(item, record, content)
         elif content.kind is envelopes.EnvelopeKind.TOKENS:
             self._tokens(content)
+        elif content.kind is envelopes.EnvelopeKind.HANDSHAKE:
+            self._handshake(item, record, content)
         else:
             self._receipt(item, content, entry)
 
@@ -321,23 +330,72 @@ class Inbound:
         return entry
 
     def _content(self, item: Item, record: GroupRecord, content: envelopes.Envelope) -> None:
+        shown = self._handshakes.bound(record, content, self._get)
         self._note(self._state.floors.after_message(content.account))
         ciphertext, roster = digest(item.body), self._roster(record, content.epoch)
         head = (item.group, content.message.value, content.account.value, content.device.value, content.epoch)
         if content.kind is envelopes.EnvelopeKind.PAYLOAD:
             said = payload.parse(content.body)
-            self._events.append(
-                events.PayloadReceived(*head, item.accepted_ms, said, ciphertext, roster, item.message_id)
+            event: events.Received | events.PayloadReceived = events.PayloadReceived(
+                *head, item.accepted_ms, said, ciphertext, roster, item.message_id
             )
         else:
-            self._events.append(
-                events.Received(*head, item.accepted_ms, content.body, ciphertext, roster, item.message_id)
-            )
-        if roster:
+            event = events.Received(*head, item.accepted_ms, content.body, ciphertext, roster, item.message_id)
+        if shown:
+            self._show(record, event)
+        else:
+            self._withhold(record, content.agreement, event)
+
+    def _show(self, record: GroupRecord, event: events.Received | events.PayloadReceived) -> None:
+        self._events.append(event)
+        if event.roster:
             about = Receipted(
-                content.message, content.device, content.group_id, NO_ERA, content.epoch, ciphertext, roster
+                MessageId(event.message),
+                DeviceId(event.device),
+                record.group_id,
+                NO_ERA,
+                event.epoch,
+                event.ciphertext,
+                event.roster,
             )
             self._send(record, self._state.book.made(ReceiptType.DELIVERED, about))
+
+    def _withhold(self, record: GroupRecord, agreement: bytes, event: events.Received | events.PayloadReceived) -> None:
+        """Keeps what is bound to an agreement of which this device has not heard yet; nobody is shown it before."""
+        kept = self._withheld(record.ref)
+        if len(kept) >= MAX_WITHHELD:
+            raise HandshakeError(HandshakeReason.OUT_OF_ORDER)
+        kept.append(Withheld(agreement, events.encode(event)))
+        self._put[WITHHELD, record.ref] = msgspec.msgpack.encode(kept)
+
+    def _withheld(self, ref: bytes) -> list[Withheld]:
+        data = self._get(WITHHELD, ref)
+        return [] if data is None else msgspec.msgpack.decode(data, type=list[Withheld])
+
+    def _handshake(self, item: Item, record: GroupRecord, content: envelopes.Envelope) -> None:
+        taken = self._handshakes.take(record, content, self._get)
+        self._note(taken.put)
+        for element in taken.send:
+            self._send(record, element, envelopes.EnvelopeKind.HANDSHAKE)
+        for reason in taken.findings:
+            self._events.append(events.Finding(item.group, "handshake", str(reason), stopped=reason is taken.ended))
+        if taken.agreed:
+            self._let_go(record)
+        if taken.ended is not None:
+            self._put[WITHHELD, record.ref] = msgspec.msgpack.encode([])
+            self._keep(msgspec.structs.replace(record, stopped=DOWNGRADE_DETECTED))
+
+    def _let_go(self, record: GroupRecord) -> None:
+        """Shows what was withheld until its agreement was known."""
+        kept = self._withheld(record.ref)
+        known = [one for one in kept if self._handshakes.holds(record.ref, one.agreement, self._get)]
+        if known:
+            still = [one for one in kept if one not in known]
+            self._put[WITHHELD, record.ref] = msgspec.msgpack.encode(still)
+        for one in known:
+            event = events.decode(one.event)
+            assert isinstance(event, events.Received | events.PayloadReceived)
+            self._show(record, event)
 
     def _tokens(self, content: envelopes.Envelope) -> None:
         """Keeps what a member's device handed out to this one."""
@@ -388,22 +446,25 @@ class Inbound:
         about = Receipted(NO_MESSAGE, NO_SENDER, record.group_id, NO_ERA, framed.epoch or 0, digest(item.body), roster)
         self._send(record, self._state.book.made(ReceiptType.FAILED, about, failure))
 
-    def _send(self, record: GroupRecord, receipt: bytes) -> None:
+    def _send(
+        self,
+        record: GroupRecord,
+        content: bytes,
+        kind: envelopes.EnvelopeKind = envelopes.EnvelopeKind.RECEIPT,
+    ) -> None:
         hidden = self._hidden.on(record.ref)
         if hidden:
             try:
                 self._hidden.require(record, self._get)
             except DeviceError as error:
                 # No receipt rather than one that says who received.
-                finding = events.Finding(record.ref, "receipt", str(error.reason), stopped=False)
+                finding = events.Finding(record.ref, kind.name.lower(), str(error.reason), stopped=False)
                 if finding not in self._events:
                     self._events.append(finding)
                 return
         number = self._number(SPOKEN, record.ref) + 1
         oldest = self._oldest.setdefault(record.ref, number)
-        outgoing = self._seal(
-            record, envelopes.EnvelopeKind.RECEIPT, MessageId(os.urandom(16)), receipt, number, oldest
-        )
+        outgoing = self._seal(record, kind, MessageId(os.urandom(16)), content, number, oldest, self._get)
         self._put[SPOKEN, record.ref] = number.to_bytes(8)
         copies = [outgoing]
         if hidden:

@@ -1,6 +1,7 @@
 """A device's own keys and names, sealed in its store."""
 
 import os
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -16,7 +17,10 @@ SEED: Final = 32
 
 
 class DeviceKeys(msgspec.Struct, frozen=True):
-    """Seeds of 32 bytes, one for each job, and where they hold. ``identity`` is empty on a linked device."""
+    """Seeds of 32 bytes, one for each job, and where they hold. ``identity`` is empty on a linked device.
+
+    ``capabilities`` are those that its line on the signed list names beside what every device of this SDK can.
+    """
 
     tenant: bytes
     environment: str
@@ -28,6 +32,7 @@ class DeviceKeys(msgspec.Struct, frozen=True):
     envelope: bytes
     session: bytes
     leaf: bytes
+    capabilities: list[str] = []
 
     def __repr__(self) -> str:
         return "<DeviceKeys>"
@@ -67,12 +72,18 @@ class DeviceKeys(msgspec.Struct, frozen=True):
             self.envelope_key().public,
             leaf_key,
             self.session_key().public,
-            capabilities,
+            capabilities | frozenset(self.capabilities),
         )
 
 
 def fresh(
-    tenant: TenantId, environment: str, audience: str, account: AccountId, kind: DeviceKind, identity: bytes
+    tenant: TenantId,
+    environment: str,
+    audience: str,
+    account: AccountId,
+    kind: DeviceKind,
+    identity: bytes,
+    capabilities: Iterable[str] = (),
 ) -> DeviceKeys:
     """New keys for a new device."""
     return DeviceKeys(
@@ -86,4 +97,5 @@ def fresh(
         os.urandom(SEED),
         os.urandom(SEED),
         os.urandom(SEED),
+        sorted(capabilities),
     )

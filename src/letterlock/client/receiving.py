@@ -64,7 +64,8 @@ class Receiving:
         """Takes a run; the state is durable when it returns."""
         state = self._state
         async with state.lock:
-            inbound = Inbound(state, self._hints, self._outgoings.sealed, self._outgoings.hidden)
+            outgoings = self._outgoings
+            inbound = Inbound(state, self._hints, outgoings.sealed, outgoings.hidden, outgoings.handshakes)
             try:
                 change = await inbound.take(items)
             except BaseException:
@@ -76,6 +77,7 @@ class Receiving:
             state.groups = inbound.groups
         if change.outbox:
             state.wake()
+        await self._outgoings.release()
 
     async def _hints(self, ref: GroupRef, from_epoch: int) -> None:
         """Fetches and verifies the lists of accounts that the relay names; what it says is only where to look.

@@ -13,6 +13,7 @@ from letterlock.client import events, tokens
 from letterlock.client.errors import DeviceError, DeviceReason, EngineError, EngineReason, RelayError, RelayReason
 from letterlock.client.floors import Put
 from letterlock.client.groups import GROUPS, SPOKEN, GroupRecord, Outgoing
+from letterlock.client.handshakes import WAITING, Get, Handshakes, Words
 from letterlock.client.hidden import Hidden
 from letterlock.client.receipts import digest
 from letterlock.client.relay import HandedAnswer, SendAnswer
@@ -56,6 +57,7 @@ class Outgoings:
         self._state: Final = state
         self._session: Final = session
         self.hidden: Final = hidden
+        self.handshakes: Final = Handshakes(state)
 
     def sealed(
         self,
@@ -65,13 +67,15 @@ class Outgoings:
         content: bytes,
         number: int,
         oldest: int = 0,
+        get: Get | None = None,
     ) -> Outgoing:
         """Envelope and MLS; the caller persists it, and the number, before it leaves.
 
-        ``oldest`` is the lowest number that the caller is about to persist with it, where there are others.
+        ``oldest`` is the lowest number that the caller is about to persist with it, where there are others; ``get`` is
+        the store as it will be then.
         """
         mine = self._state.keys
-        head = self._state.directory.head(mine.account_id)
+        head, here = self._state.directory.head(mine.account_id), self._state.store.get
         if head is None:
             raise DeviceError(DeviceReason.NOT_ENROLLED)
         plain = envelopes.Envelope(
@@ -86,6 +90,7 @@ class Outgoings:
             number,
             min(self._unanswered(record.ref), number, oldest or number) - 1,
             content,
+            b"" if kind is envelopes.EnvelopeKind.HANDSHAKE else self.handshakes.agreement(record.ref, get or here),
         )
         signed = envelopes.seal(plain, mine.tenant_id, mine.environment, mine.envelope_key())
         body = self._state.engine.encrypt(record.group_id, signed)
@@ -113,9 +118,66 @@ class Outgoings:
                 self.hidden.require_way()
             if resends is not None:
                 self._require_resend(resends)
+            if self.handshakes.waits(record, self._state.store.get):
+                self._wait(record, kind, message, content, resends)
+                return message
             self._queue(record, kind, message, content, resends)
         self._state.wake()
         return message
+
+    def _wait(
+        self,
+        record: GroupRecord,
+        kind: envelopes.EnvelopeKind,
+        message: MessageId,
+        content: bytes,
+        resends: MessageId | None,
+    ) -> None:
+        """Held, and sealed at rest with the device's store: nothing of it is encrypted for anybody before."""
+        held = self._state.store.entries(WAITING).values()
+        place = max((msgspec.msgpack.decode(data, type=Words).place for data in held), default=0) + 1
+        words = Words(place, record.ref, int(kind), content, b"" if resends is None else resends.value)
+        self._state.persist(put=((WAITING, message.value, msgspec.msgpack.encode(words)),))
+
+    async def release(self) -> None:
+        """Sends what waited for an agreement, in its order, where there is one now."""
+        if not self.handshakes.on:
+            return
+        released = False
+        async with self._state.lock:
+            held = self._state.store.entries(WAITING).items()
+            waiting = [(msgspec.msgpack.decode(data, type=Words), name) for name, data in held]
+            for words, name in sorted(waiting, key=lambda one: one[0].place):
+                record = self._state.groups.get(words.ref)
+                if record is None or record.stopped:
+                    told = events.Finding(words.ref, "send", str(DeviceReason.GROUP_STOPPED), stopped=False)
+                    self._state.persist(gone=((WAITING, name),), inbox=(events.encode(told),))
+                    continue
+                if self.handshakes.waits(record, self._state.store.get):
+                    continue
+                resends = MessageId(words.resends) if words.resends else None
+                kind = envelopes.EnvelopeKind(words.kind)
+                try:
+                    self._state.require_floor(record)
+                    self._queue(record, kind, MessageId(name), words.content, resends, gone=((WAITING, name),))
+                except (DeviceError, EngineError):
+                    # Below a floor, or a commit is under way: it waits on, and what follows it must not overtake it.
+                    break
+                released = True
+        if released:
+            self._state.wake()
+
+    async def begin_handshakes(self, ref: GroupRef) -> int:
+        """See :meth:`letterlock.client.device.Device.begin_handshakes`."""
+        async with self._state.lock:
+            record = self._state.live(ref)
+            put, elements = self.handshakes.begin(record, self._state.store.get)
+            for element in elements:
+                self._queue(record, envelopes.EnvelopeKind.HANDSHAKE, MessageId(os.urandom(16)), element, put=put)
+                put = ()
+        if elements:
+            self._state.wake()
+        return len(elements)
 
     def _require_resend(self, message: MessageId) -> None:
         data = self._state.store.get(SENT, message.value)
