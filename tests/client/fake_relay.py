@@ -81,6 +81,7 @@ class FakeRelay:
         self.boxes: dict[str, Box] = {}
         self.idempotent: dict[tuple[str, bytes], tuple[bytes, dict[str, Any]]] = {}
         self.sent: dict[bytes, bytes] = {}
+        self.handshake_reports: list[tuple[str, str]] = []
         self.reports: list[tuple[str, dict[str, Any]]] = []
         self.full = False
         self.calls: list[str] = []
@@ -271,6 +272,9 @@ class FakeRelay:
                 start = int(query["from_epoch"])
                 return {"commits": [entry for entry in group.log if entry["base_epoch"] >= start]}
             return self._commit(ref, group, body, device)
+        if path[2] == "handshake-reports":
+            self.handshake_reports.append((device, body["reason"]))
+            return {"finding": "handshake_tampered"}
         if path[2] == "reports":
             self.reports.append((device, body))
             return {"accounts": len({self.owner[name] for name, _ in self.reports}), "quarantined": False}

@@ -90,6 +90,9 @@ async def both_end(world: SigningWorld, alice: Phone, bob: Phone, ref: GroupRef)
     await alice.device.send(ref, WORDS)
     await world.settle(alice, bob)
     assert states(alice, bob, ref) == (HandshakeState.ABORTED, HandshakeState.ABORTED)
+    # Whoever saw it says so to the relay, once; the other end only heard of it.
+    told = [device for device, _ in world.relay.handshake_reports]
+    assert 1 <= len(told) == len(set(told)) <= 2
     for phone in (alice, bob):
         found = await take(phone.device)
         assert contents(found) == []

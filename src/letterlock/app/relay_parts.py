@@ -7,6 +7,7 @@ from typing import Final
 
 from letterlock.faces.http.attachments import attachment_routes
 from letterlock.faces.http.devices import DeviceServices, device_routes
+from letterlock.faces.http.handshakes import handshake_routes
 from letterlock.faces.http.routes import Route
 from letterlock.model.clock import Clock
 from letterlock.relay.accounts import Accounts
@@ -14,6 +15,7 @@ from letterlock.relay.attachments import AttachmentReads, Attachments
 from letterlock.relay.claim_quota import ClaimQuota
 from letterlock.relay.directory import GroupDirectory, SessionDirectory
 from letterlock.relay.groups import Groups
+from letterlock.relay.handshake_reports import HandshakeReports
 from letterlock.relay.key_packages import KeyPackages
 from letterlock.relay.mailboxes import Mailboxes
 from letterlock.relay.nonces import NonceBook
@@ -78,5 +80,6 @@ async def open_relay(
     attachments = Attachments(committer, reads, attachment_reads, keys, clock, os.urandom)
     reports = Reports(committer, reads, keys, environment, AUDIENCE, os.urandom, metrics.reported)
     services = DeviceServices(accounts, logins, packages, ordering, mailboxes, reports, environment, AUDIENCE)
-    routes = (*device_routes(services), *attachment_routes(attachments))
+    told = HandshakeReports(committer, reads, clock, environment, AUDIENCE, os.urandom)
+    routes = (*device_routes(services), *attachment_routes(attachments), *handshake_routes(told))
     return RelayParts(routes, mailboxes, attachments, MailboxQuota(committer, reads))

@@ -27,6 +27,7 @@ from letterlock.client.envelope import EnvelopeKind
 from letterlock.client.errors import RelayError
 from letterlock.client.floors import ClearCopy, DeviceFloors, Peer
 from letterlock.client.groups import GroupRecord
+from letterlock.client.handshake_reports import HandshakeReporting
 from letterlock.client.hidden import Hidden
 from letterlock.client.payload import Media, Payload, encode
 from letterlock.client.receiving import Receiving
@@ -84,6 +85,7 @@ class Device:
         self._wakes: Final = Wakes(self._state, self._session)
         self._transfers: Final = Transfers(self._state, self._session)
         self._recovery: Final = Recovery(self._state, self._session, self._accounts, self._commits)
+        self._reporting: Final = HandshakeReporting(self._state, self._session)
         self._stuck: Final = StuckGroups(self._state, self._session)
 
     # -- who I am -------------------------------------------------------------------------------------------------
@@ -575,6 +577,8 @@ class Device:
         # A report that cannot be made now holds up nothing: it is kept, and made with the next run.
         with suppress(RelayError):
             await self._stuck.report()
+        with suppress(RelayError):
+            await self._reporting.report()
         with suppress(RelayError):
             await self._outgoings.replenish()
 

@@ -53,6 +53,7 @@ from letterlock.client.groups import (
     StuckCommit,
     chain_next,
 )
+from letterlock.client.handshake_reports import to_report
 from letterlock.client.handshakes import MAX_WITHHELD, WITHHELD, Get, Handshakes, Withheld
 from letterlock.client.hidden import Hidden
 from letterlock.client.receipts import MAX_REPORTS, digest, reportable
@@ -378,6 +379,7 @@ class Inbound:
         for element in taken.send:
             self._send(record, element, envelopes.EnvelopeKind.HANDSHAKE)
         for reason in taken.findings:
+            self._note(to_report(record.ref, reason))
             self._events.append(events.Finding(item.group, "handshake", str(reason), stopped=reason is taken.ended))
         if taken.agreed:
             self._let_go(record)

@@ -128,6 +128,12 @@ class HandedAnswer(_Answer, frozen=True):
     waiting: int
 
 
+class HandshakeNotedAnswer(_Answer, frozen=True):
+    """POST /v1/groups/{group}/handshake-reports."""
+
+    finding: str
+
+
 class ReportAnswer(_Answer, frozen=True):
     """POST /v1/groups/{group}/reports."""
 
