@@ -21,7 +21,9 @@ from letterlock.faces.http.attachments import attachment_routes
 from letterlock.faces.http.deliveries import delivery_routes
 from letterlock.faces.http.device_calls import STATUS
 from letterlock.faces.http.devices import DeviceServices, device_routes
+from letterlock.faces.http.handshakes import handshake_routes
 from letterlock.faces.http.push import push_routes
+from letterlock.faces.http.receipts import receipt_routes
 from letterlock.faces.http.routes import Access, DevicePrincipal, Route, TenantPrincipal
 from letterlock.gateway.deliveries import Deliveries
 from letterlock.gateway.hub import Hub
@@ -31,6 +33,7 @@ from letterlock.model.ids import AccountId, DeviceId, TenantId
 from letterlock.relay.attachments import Attachments
 from letterlock.relay.bundle import Bundle
 from letterlock.relay.groups import first_chain, next_chain
+from letterlock.relay.handshake_reports import HandshakeReports
 from letterlock.relay.push import Push
 from letterlock.storage.relay_commands import RelayReason
 from letterlock.storage.sqlite.attachment_reads import AttachmentReads
@@ -106,6 +109,10 @@ def routes_of(world: World) -> tuple[Route, ...]:
         *device_routes(services),
         *attachment_routes(attachments),
         *push_routes(push, public_bytes(key)),
+        *receipt_routes(world.desk),
+        *handshake_routes(
+            HandshakeReports(world.committer, world.reads, world.clock, ENVIRONMENT, AUDIENCE, os.urandom)
+        ),
         *delivery_routes(deliveries),
     )
 
