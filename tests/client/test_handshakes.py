@@ -188,6 +188,34 @@ async def test_a_third_account_comes_in_and_everybody_is_heard(world: SigningWor
         assert not [one for one in found if isinstance(one, events.Finding)]
 
 
+@pytest.mark.attack("A4")
+async def test_an_offer_that_saw_an_old_list_is_held_until_the_new_one_is_learnt(world: SigningWorld) -> None:
+    """The relay may keep the newest list from Alice: Bob's device does not go on, and nothing is said meanwhile."""
+    alice, bob, ref = await world.begun()
+    await alice.device.send(ref, WORDS)
+    await bob.device.publish_list()
+    await world.settle(alice, bob)
+    assert states(alice, bob, ref) == (HandshakeState.OFFERED, HandshakeState.HELD)
+    assert contents(await take(bob.device)) == []
+    assert await alice.device.begin_handshakes(ref) == 1
+    await world.settle(alice, bob)
+    assert states(alice, bob, ref) == (HandshakeState.AGREED, HandshakeState.AGREED)
+    assert contents(await take(bob.device)) == [WORDS]
+    assert await alice.device.begin_handshakes(ref) == 0
+
+
+async def test_an_offer_without_an_answer_is_made_anew_after_its_time(world: SigningWorld) -> None:
+    alice, bob, ref = await world.begun()
+    assert await alice.device.begin_handshakes(ref) == 0
+    alice.clock.advance(31 * 24 * 3_600_000)
+    assert await alice.device.begin_handshakes(ref) == 1
+    bob.clock.advance(31 * 24 * 3_600_000)
+    await alice.device.send(ref, WORDS)
+    await world.settle(alice, bob)
+    assert states(alice, bob, ref)[0] is HandshakeState.AGREED
+    assert contents(await take(bob.device)) == [WORDS]
+
+
 # -- what the relay can do --------------------------------------------------------------------------------------------
 
 

@@ -227,12 +227,17 @@ class Device:
     async def begin_handshakes(self, ref: GroupRef) -> int:
         """Offers the session handshake to accounts of a group with which it is not agreed; returns to how many.
 
-        :meth:`add_account` does it by itself; call it again where one is held. Nothing is offered to accounts with a
-        device that does not list the handshake, nor by a device that does not.
+        :meth:`add_account` does it by itself; call this where one is held, or stays without an answer: the accounts'
+        newest lists are learnt first. Nothing is offered to accounts with a device that does not list the handshake,
+        nor by a device that does not.
 
         Raises:
             DeviceError: UNKNOWN_GROUP, GROUP_STOPPED.
+            GateError: LIST_REFUSED.
+            RelayError: refused or unreachable.
         """
+        for account in self._outgoings.handshakes.partners(self._state.live(ref)):
+            await self._accounts.learn(account)
         return await self._outgoings.begin_handshakes(ref)
 
     def handshake(self, ref: GroupRef, account: AccountId) -> Handshake:

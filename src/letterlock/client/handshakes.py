@@ -14,7 +14,7 @@ from typing import Final, final
 import msgspec
 
 from letterlock.assurance.handshake.checks import End, Peer
-from letterlock.assurance.handshake.exchange import Handshake, Step, begin, receive, witnessed
+from letterlock.assurance.handshake.exchange import Handshake, Step, begin, expire, receive, witnessed
 from letterlock.assurance.handshake.machine import HandshakeState
 from letterlock.assurance.handshake.reasons import RULES, HandshakeError, HandshakeReason, Outcome
 from letterlock.client.envelope import Envelope
@@ -139,6 +139,10 @@ class Handshakes:
         """Whether this device does the handshake, as its line on the signed list says."""
         return CAPABILITY in self._state.keys.capabilities
 
+    def partners(self, record: GroupRecord) -> list[AccountId]:
+        """With whom this device does the handshake in a group."""
+        return self._partners(record)
+
     # -- what may be said and shown ---------------------------------------------------------------------------------
 
     def waits(self, record: GroupRecord, get: Get) -> bool:
@@ -179,16 +183,20 @@ class Handshakes:
     # -- the exchange -------------------------------------------------------------------------------------------------
 
     def begin(self, record: GroupRecord, get: Get) -> tuple[tuple[Put, ...], tuple[bytes, ...]]:
-        """Offers to every account of the group with which nothing is agreed or under way, or which was held."""
+        """Offers to every account of the group with which nothing is agreed or under way, or which was held.
+
+        An offer that names an older list than its end has now can only be held there: it is made anew too, and so is
+        one that nobody answered in time.
+        """
         put: list[Put] = []
         send: list[bytes] = []
         idle = {HandshakeState.IDLE, HandshakeState.HELD}
         for account in self._partners(record):
-            before = self._handshake(record, account, get)
-            if before.state not in idle:
+            end, peer = self._end(record, account, get), self._peer(account, None, get)
+            before = expire(self._handshake(record, account, get), end.now_ms).handshake
+            if before.state not in idle and not _outdated(before, end, peer):
                 continue
             choice = Choice(MLS_VERSION, int(SUITE), Protection.E2EE)
-            end, peer = self._end(record, account, get), self._peer(account, None, get)
             step = begin(before, end, peer, choice, os.urandom(32), self._state.keys.session_key())
             put.append(self._put(record, account, step.handshake))
             send += step.send
@@ -340,3 +348,12 @@ class Handshakes:
     def _advertised(self, get: Get) -> list[bytes]:
         data = get(ADVERTISED, b"")
         return [] if data is None else msgspec.msgpack.decode(data, type=list[bytes])
+
+
+def _outdated(handshake: Handshake, end: End, peer: Peer) -> bool:
+    """Whether this end's offer is out, and names an older list of either end."""
+    offer = handshake.offer
+    if handshake.state is not HandshakeState.OFFERED or offer is None or not isinstance(offer.content, Offer):
+        return False
+    named = (offer.party.list_version, offer.content.seen.list_version)
+    return named != (end.devices.version, peer.devices.version)
