@@ -28,6 +28,7 @@ DEFAULTS: dict[str, Any] = {
     "ledger.sign_every_ms": 1000,
     "ledger.head_file": "",
     "mls.suites": [1],
+    "mls.rcc16_roots": [],
     "mailboxes.sender_messages": 50_000,
     "mailboxes.sender_mib": 128,
     "mailboxes.tenant_messages": 5_000_000,
@@ -81,6 +82,11 @@ REFUSED_BESIDE_ACCEPTED = [
     ({"mls": {"suites": []}}, {"mls": {"suites": [2]}}, SettingsReason.INVALID),
     ({"mls": {"suites": [1, 8]}}, {"mls": {"suites": [1, 7]}}, SettingsReason.SUITE_UNKNOWN),
     ({"mls": {"suites": [61527]}}, {"mls": {"suites": [1, 2, 3, 4, 5, 6, 7]}}, SettingsReason.SUITE_UNKNOWN),
+    (
+        {"mls": {"rcc16_roots": ["roots.pem"]}},
+        {"mls": {"rcc16_roots": ["roots.pem"], "suites": [1, 2]}},
+        SettingsReason.MLS_ROOT,
+    ),
     (
         {"server": {"host": "0.0.0.0"}},
         {"server": {"host": "0.0.0.0", "tls_certificate": "c.pem", "tls_key": "k.pem"}},

@@ -48,6 +48,7 @@ from letterlock.storage.sqlite.registry import handlers
 from letterlock.storage.sqlite.relay_ops import relay_handlers
 from letterlock.storage.sqlite.relay_reads import RelayReads
 from letterlock.wire.mls import CipherSuite
+from letterlock.wire.mls.group import Root
 from letterlock.wire.preimage import KeyFamily, Purpose, Scope, SoftwareKey, Suite, context_hash, sign
 from letterlock.wire.tlog.commitments import rule_tag
 from letterlock.wire.tlog.records import accepted_shape
@@ -99,7 +100,7 @@ class Notified:
 class World:
     """All use cases on one store."""
 
-    def __init__(self, folder: Path, clock: ManualClock, suites: Iterable[int]) -> None:
+    def __init__(self, folder: Path, clock: ManualClock, suites: Iterable[int], roots: tuple[Root, ...] = ()) -> None:
         listed = frozenset(map(CipherSuite, suites))
         self.folder = folder
         self.clock = clock
@@ -129,7 +130,7 @@ class World:
         )
         self.groups = Groups(
             self.committer, self.reads, self.group_directory, self.keys, self.notified, self.policy, clock, os.urandom,
-            listed,
+            listed, roots,
         )  # fmt: skip
         self.reported: list[bool] = []
         self.reports = Reports(
@@ -158,9 +159,11 @@ class World:
 
 
 @asynccontextmanager
-async def opened(folder: Path, clock: ManualClock | None = None, suites: Iterable[int] = (1,)) -> AsyncGenerator[World]:
+async def opened(
+    folder: Path, clock: ManualClock | None = None, suites: Iterable[int] = (1,), roots: tuple[Root, ...] = ()
+) -> AsyncGenerator[World]:
     """The store, with two tenants; opened again, with what it held."""
-    made = World(folder, clock or ManualClock(), suites)
+    made = World(folder, clock or ManualClock(), suites, roots)
     try:
         if not await made.count("tenant"):
             made.core._db.execute(  # before the first command, so nobody else writes

@@ -342,6 +342,15 @@ def test_receipt_round_trip() -> None:
 PLAIN = CpimHeaders(ANYBODY, (ANYBODY,))
 
 
+@pytest.mark.parametrize("parameters", ["; ", ";charset=UTF-8 ", " ;charset=UTF-8"])
+def test_parameters_that_would_not_be_given_back_are_not_built(parameters: str) -> None:
+    with pytest.raises(CpimError) as refused:
+        build_open(PLAIN, OpenBody(b"text"), "text/plain", parameters)
+    assert refused.value.reason is CpimReason.BAD_CONTENT_TYPE
+    kept = build_open(PLAIN, OpenBody(b"text"), "text/plain", parameters.strip())
+    assert parse(shown(kept)).parameters == parameters.strip()
+
+
 @given(st.text(max_size=30), st.text(max_size=30), st.text(max_size=30), st.text(max_size=30))
 def test_nothing_can_be_smuggled_into_headers(uri: str, message_id: str, kind: str, parameters: str) -> None:
     for headers, content_type, tail in (

@@ -1,15 +1,25 @@
 """Who may be in a group: keys on device lists, and certificates of the RCC.16 profile, each rule violated alone."""
 
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from random import Random
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256, SHA384
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.hashes import SHA384
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from tests.wire_mls.certificate_maker import (
+    LEAF,
+    MIDDLE,
+    OTHER_KEY,
+    ROOT,
+    ROOT_KEY,
+    SUITE,
+    TEL,
+    USER,
+    Wish,
+    rule,
+)
 from tests.wire_mls.group_maker import ANYBODY, NOW_S, LeafMaker, Made, Signer
 from tests.wire_mls.making import check_total, mutate
 
@@ -20,101 +30,14 @@ from letterlock.wire.mls.group import (
     FollowError,
     FollowReason,
     ListedKeys,
-    Rcc16Certificates,
     Root,
     anchor,
 )
-from letterlock.wire.mls.group.certificates import CLIENT_POLICY, CLIENT_USE, DAY_S, PARTICIPANT, VENDOR, telephone
+from letterlock.wire.mls.group.certificates import CLIENT_USE, DAY_S, VENDOR, telephone
 from letterlock.wire.mls.structures import LeafNode, read_leaf_node
 from letterlock.wire.mls.suites import CipherSuite
 
 R = CredentialReason
-SUITE = CipherSuite.P256_AES128_SHA256_P256
-ROOT_KEY, MIDDLE_KEY, OTHER_KEY = (ec.derive_private_key(7 + n, ec.SECP256R1()) for n in range(3))
-TEL = (x509.UniformResourceIdentifier("tel:+33123456789"),)
-
-
-@dataclass(frozen=True)
-class Wish:
-    """A certificate to make; the defaults are an end user's of the profile, below the intermediate."""
-
-    key: ec.EllipticCurvePublicKey
-    by: ec.EllipticCurvePrivateKey = MIDDLE_KEY
-    subject: str = "leaf"
-    issuer: str = "middle"
-    since: int = NOW_S - 10 * DAY_S
-    until: int = NOW_S + 60 * DAY_S
-    ca: bool = False
-    path_length: int | None = None
-    names: tuple[x509.GeneralName, ...] = TEL
-    uses: tuple[x509.ObjectIdentifier, ...] = (CLIENT_USE,)
-    policies: tuple[x509.ObjectIdentifier, ...] = (CLIENT_POLICY,)
-    policy_critical: bool = False
-    signs: bool = True
-    others: tuple[tuple[x509.ObjectIdentifier, bytes, bool], ...] = ((PARTICIPANT, b"\x04\x00", True),)
-    hash: SHA256 | SHA384 = field(default_factory=SHA256)
-
-    def make(self) -> bytes:
-        usage = dict.fromkeys(
-            ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "crl_sign"), False
-        )
-        builder = (
-            x509.CertificateBuilder(_name(self.issuer), _name(self.subject), self.key, 17)
-            .not_valid_before(datetime.fromtimestamp(self.since, UTC))
-            .not_valid_after(datetime.fromtimestamp(self.until, UTC))
-            .add_extension(
-                x509.KeyUsage(
-                    digital_signature=self.signs and not self.ca,
-                    key_cert_sign=self.signs and self.ca,
-                    encipher_only=False,
-                    decipher_only=False,
-                    **usage,
-                ),
-                True,
-            )
-        )
-        if self.ca or self.path_length is not None:
-            builder = builder.add_extension(x509.BasicConstraints(self.ca, self.path_length), True)
-        if self.names:
-            builder = builder.add_extension(x509.SubjectAlternativeName(self.names), False)
-        if self.uses:
-            builder = builder.add_extension(x509.ExtendedKeyUsage(self.uses), False)
-        if self.policies:
-            policies = x509.CertificatePolicies([x509.PolicyInformation(one, None) for one in self.policies])
-            builder = builder.add_extension(policies, self.policy_critical)
-        for oid, value, critical in self.others:
-            builder = builder.add_extension(x509.UnrecognizedExtension(oid, value), critical)
-        return builder.sign(self.by, self.hash, ecdsa_deterministic=True).public_bytes(Encoding.DER)
-
-
-def _name(name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-
-
-def authority(key: ec.EllipticCurvePrivateKey, by: ec.EllipticCurvePrivateKey, subject: str, issuer: str) -> Wish:
-    days = 3650 if subject == issuer else 1800
-    return Wish(
-        key.public_key(),
-        by,
-        subject,
-        issuer,
-        until=NOW_S - 10 * DAY_S + days * DAY_S,
-        ca=True,
-        names=(),
-        uses=(),
-        policies=(),
-        others=(),
-    )
-
-
-ROOT = authority(ROOT_KEY, ROOT_KEY, "root", "root")
-MIDDLE = authority(MIDDLE_KEY, ROOT_KEY, "middle", "root")
-USER = Signer(SUITE, "user")
-LEAF = Wish(USER.p256.public_key())
-
-
-def rule(root: Wish = ROOT) -> Rcc16Certificates:
-    return Rcc16Certificates((Root.of(root.make(), NOW_S),))
 
 
 def leaf(*chain: Wish | bytes, suite: int = 2) -> LeafNode:

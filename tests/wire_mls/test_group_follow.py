@@ -479,7 +479,7 @@ ANCHORS: dict[str, tuple[FollowReason, Case]] = {
         R.CAPABILITIES,
         lambda made: made.group_info(leaves_tree(made, credentials=(2,), certificates=(b"x",))),
     ),
-    "extension not supported": (R.CAPABILITIES, lambda made: made.group_info(extensions=(Extension(0xF001, b""),))),
+    "extension not supported": (R.CAPABILITIES, lambda made: made.group_info(extensions=(Extension(0xF003, b""),))),
     "parent hash broken": (
         R.PARENT_HASH,
         lambda made: made.group_info(parents(with_path(made), lambda one: replace(one, encryption_key=b"k" * 32))),

@@ -15,6 +15,7 @@ from letterlock.app.clock import SystemClock
 from letterlock.app.delivery_parts import open_deliveries
 from letterlock.app.intents import resume_intents
 from letterlock.app.keys import Keys, LedgerSigner, open_keys, secrets_folder
+from letterlock.app.mls_roots import load_roots
 from letterlock.app.open_parts import open_messages
 from letterlock.app.push_parts import open_push
 from letterlock.app.receipt_parts import open_receipts
@@ -187,7 +188,7 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
     )
     relay = await open_relay(
         committer, reads, AttachmentReads(readers), sessions, groups, keys.storage, hub, acceptor, clock,
-        settings.environment, settings.mls.listed(), metrics,
+        settings.environment, settings.mls.listed(), load_roots(settings.mls, clock.now_ms() // 1_000), metrics,
     )  # fmt: skip
     sessions.on_session_ended(hub.wake)
     relay.schedule(maintenance.add, settings.store.purge_every_s)

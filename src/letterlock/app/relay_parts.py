@@ -26,6 +26,7 @@ from letterlock.relay.sessions import Sessions
 from letterlock.storage.sqlite.relay_reads import RelayReads
 from letterlock.watch.metrics import Metrics
 from letterlock.wire.mls import CipherSuite
+from letterlock.wire.mls.group import Root
 
 Schedule = Callable[[str, float, Callable[[], Awaitable[object]]], None]
 """Takes a name, a rhythm in seconds, and what to do."""
@@ -65,6 +66,7 @@ async def open_relay(
     clock: Clock,
     environment: str,
     suites: frozenset[CipherSuite],
+    roots: tuple[Root, ...],
     metrics: Metrics,
 ) -> RelayParts:
     """Makes it; live sessions are loaded before the first request."""
@@ -75,7 +77,7 @@ async def open_relay(
     packages = KeyPackages(
         committer, ClaimQuota(clock), clock, os.urandom, suites, delivery.low, metrics.last_resort
     )  # fmt: skip
-    ordering = Groups(committer, reads, groups, keys, delivery, policy, clock, os.urandom, suites)
+    ordering = Groups(committer, reads, groups, keys, delivery, policy, clock, os.urandom, suites, roots)
     mailboxes = Mailboxes(committer, reads, keys, sessions, clock)
     attachments = Attachments(committer, reads, attachment_reads, keys, clock, os.urandom)
     reports = Reports(committer, reads, keys, environment, AUDIENCE, os.urandom, metrics.reported)

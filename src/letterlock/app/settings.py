@@ -34,6 +34,7 @@ class SettingsReason(Reason):
     SECRET_READABLE = "secret_file_readable_by_others"  # noqa: S105 - the code of a reason
     SUITE_UNKNOWN = "mls_suite_cannot_be_checked"
     TLS_REQUIRED = "tls_required_beyond_loopback"
+    MLS_ROOT = "mls_root_refused"
     PUSH_HOST = "push_host_refused"
     PUSH_SUBJECT = "push_subject_missing"
     FILE_KEYSTORE_REFUSED = "file_key_store_is_for_dev_alone"
@@ -103,6 +104,9 @@ class MlsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """Which MLS cipher suites the relay takes (RFC 9420, section 17.1): in key packages, Welcomes and GroupInfos."""
 
     suites: Annotated[tuple[Annotated[int, msgspec.Meta(ge=1, le=65535)], ...], msgspec.Meta(min_length=1)] = (1,)
+
+    rcc16_roots: tuple[str, ...] = ()
+    """PEM files with the roots of RCS clients' certificates (GSMA RCC.16); without any, their groups are left alone."""
 
     def listed(self) -> frozenset[CipherSuite]:
         """The suites, each one that the parser knows how to check."""
@@ -250,6 +254,9 @@ def checked(settings: Settings) -> Settings:
     if not set(settings.mls.suites) <= set(CipherSuite):
         hint = f"mls.suites: one of {', '.join(str(int(suite)) for suite in CipherSuite)} (RFC 9420, section 17.1)"
         raise SettingsError(SettingsReason.SUITE_UNKNOWN, hint)
+    if settings.mls.rcc16_roots and CipherSuite.P256_AES128_SHA256_P256 not in settings.mls.suites:
+        hint = "mls.rcc16_roots: RCS clients use suite 2; list it in mls.suites"
+        raise SettingsError(SettingsReason.MLS_ROOT, hint)
     if not settings.sms.tls and not all(is_loopback(host.rpartition(":")[0]) for host in settings.sms.hosts):
         raise SettingsError(SettingsReason.TLS_REQUIRED, "sms.tls: plain SMPP only towards loopback")
     return settings

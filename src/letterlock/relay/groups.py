@@ -33,7 +33,7 @@ from letterlock.storage.relay_commands import (
 )
 from letterlock.storage.relay_rows import CommitRow, GroupRow, MemberRow, Tracking
 from letterlock.wire.mls import CipherSuite
-from letterlock.wire.mls.group import FollowError
+from letterlock.wire.mls.group import FollowError, Root
 from letterlock.wire.tlog.words import FindingCode, Severity
 
 FIRST_EPOCHS: Final = (0, 1)
@@ -103,6 +103,7 @@ class Groups:
         clock: wall time.
         entropy: for ids and salts.
         suites: what a commit bundle may show.
+        roots: of RCS clients' certificates; without any, groups of theirs are not followed.
     """
 
     def __init__(
@@ -116,6 +117,7 @@ class Groups:
         clock: Clock,
         entropy: Entropy,
         suites: frozenset[CipherSuite],
+        roots: tuple[Root, ...] = (),
     ) -> None:
         self._committer = committer
         self._reads = reads
@@ -126,6 +128,7 @@ class Groups:
         self._clock = clock
         self._entropy = entropy
         self._suites = suites
+        self._roots = roots
 
     async def create(
         self, caller: Caller, group_id: bytes, epoch: int, replaces: GroupRef | None = None
@@ -205,7 +208,7 @@ class Groups:
             return Followed(None, None), frozenset()
         leaves = {row.mailbox: row.leaf_key for row in rows}
         seen = Seen(bundle.base_epoch, bundle.commit, private, bundle.group_info, leaves, caller.mailbox)
-        work = partial(follow, held, seen, self._clock.now_ms() // 1_000)
+        work = partial(follow, held, seen, self._clock.now_ms() // 1_000, self._roots)
         size = 0 if held is None else len(held.state)
         if max(size, len(bundle.group_info or b"")) < LARGE_STATE:
             return work(), frozenset(leaves)
@@ -272,7 +275,7 @@ class Groups:
         held, rows = await self._reads.before_following(caller.tenant, group.number, (), ())
         leaves = {row.mailbox: row.leaf_key for row in rows}
         try:
-            public, found = anchor_again(held, group_info, leaves, self._clock.now_ms() // 1_000)
+            public, found = anchor_again(held, group_info, leaves, self._clock.now_ms() // 1_000, self._roots)
         except FollowError:
             raise RelayError(RelayReason.BAD_GROUP_INFO) from None
         finding = self._finding(caller, found)

@@ -4,6 +4,9 @@ A group is followed from the first GroupInfo that a commit bundle brings. Its le
 signed device lists name for its members, no more and no fewer. What is not as it should be never stops a commit, for
 members decide what a group is: it lowers the grade and is recorded. What breaks the chain of states leaves the group
 LOST until a member anchors it anew.
+
+A group whose GroupContext has an era is one of RCS clients (GSMA RCC.16): its members show certificates. It is followed
+where roots for them are configured, and where none are, it is left alone without a word.
 """
 
 from collections.abc import Mapping
@@ -14,11 +17,16 @@ from letterlock.assurance.receipts import roster_hash
 from letterlock.storage.relay_commands import GroupStanding, PublicState
 from letterlock.wire.mls import parse_public_commit
 from letterlock.wire.mls.group import (
+    CredentialReason,
+    CredentialRule,
     FollowError,
     FollowReason,
     ListedKeys,
     PublicGroup,
+    Rcc16Certificates,
+    Root,
     anchor,
+    era_of,
     pack,
     reanchor,
     unpack,
@@ -29,6 +37,13 @@ _NEVER_MS: Final = 2**63 - 1
 """The end of what has none: what a column holds."""
 _NOT_FOLLOWED: Final = frozenset({FollowReason.SUITE, FollowReason.NO_TREE, FollowReason.TOO_LARGE})
 """A first GroupInfo of these is no finding: the group is one that nobody promised to follow."""
+
+_OF_CERTIFICATES: Final = frozenset(CredentialReason) - {
+    CredentialReason.KIND,
+    CredentialReason.NOT_THE_KEY,
+    CredentialReason.NOT_LISTED,
+}
+"""Why a certificate is refused, and not a leaf's kind or key."""
 
 _RULE: Final = ListedKeys(lambda _: True)
 """A leaf is its own key. Whether lists name it is asked of all leaves together, for that may change and mend."""
@@ -66,26 +81,30 @@ class Followed:
     finding: FindingCode | None
 
 
-def follow(held: PublicState | None, seen: Seen, now_s: int) -> Followed:
+def follow(held: PublicState | None, seen: Seen, now_s: int, roots: tuple[Root, ...] = ()) -> Followed:
     """The group's public state after a commit.
 
     Args:
         held: what is stored; None for a group that was never followed.
         seen: the bundle.
         now_s: seconds since 1970 UTC.
+        roots: of RCS clients' certificates.
     """
     if held is None:
-        return _begin(seen, now_s)
+        return _begin(seen, now_s, roots)
     if held.standing is GroupStanding.LOST:
         return Followed(held, None)
     if seen.private:
         return _lose(held, FindingCode.GROUP_UNREADABLE)
     try:
         before = unpack(held.state)
+        rule = _rule(before.era, roots)
+        if rule is None:
+            return _lose(held, None)
         committer = parse_public_commit(seen.commit).sender.index
-        after = before.follow(seen.commit, _RULE, now_s)
-    except FollowError:
-        return _lose(held, FindingCode.GROUP_COMMIT_INVALID)
+        after = before.follow(seen.commit, rule, now_s)
+    except FollowError as error:
+        return _lose(held, _refused(error))
     signer = None if committer is None else before.tree.leaf(committer)
     if signer is None or signer.signature_key != seen.leaves.get(seen.committer):
         # A member's commit, brought by the session of another device.
@@ -99,7 +118,11 @@ def follow(held: PublicState | None, seen: Seen, now_s: int) -> Followed:
 
 
 def anchor_again(
-    held: PublicState | None, group_info: bytes, leaves: Mapping[int, bytes], now_s: int
+    held: PublicState | None,
+    group_info: bytes,
+    leaves: Mapping[int, bytes],
+    now_s: int,
+    roots: tuple[Root, ...] = (),
 ) -> tuple[PublicState, FindingCode | None]:
     """A new anchor that a member asks for, behind whatever could not be followed.
 
@@ -108,14 +131,19 @@ def anchor_again(
         group_info: MLSMessage of the head's epoch.
         leaves: by mailbox, the listed leaf keys of the members.
         now_s: seconds since 1970 UTC.
+        roots: of RCS clients' certificates.
 
     Raises:
-        FollowError: not an anchor for this group, or its leaves are not the members' (CREDENTIAL).
+        FollowError: not an anchor for this group, its leaves are not the members', or its members show certificates
+            and there are no roots for them (CREDENTIAL).
     """
+    rule = _rule(era_of(group_info), roots)
+    if rule is None:
+        raise FollowError(FollowReason.CREDENTIAL)
     if held is None:
-        group = anchor(group_info, _RULE, now_s)
+        group = anchor(group_info, rule, now_s)
     elif held.standing is GroupStanding.LOST:
-        group = reanchor(unpack(held.state), group_info, _RULE, now_s)
+        group = reanchor(unpack(held.state), group_info, rule, now_s)
     else:
         group = unpack(held.state)
         group.agrees(group_info)
@@ -127,13 +155,26 @@ def anchor_again(
     return judged.public, FindingCode.GROUP_REANCHORED if again else None
 
 
-def _begin(seen: Seen, now_s: int) -> Followed:
+def _rule(era: int | None, roots: tuple[Root, ...]) -> CredentialRule | None:
+    """Who may be in a group with this era; None where nobody here can tell."""
+    if era is None:
+        return _RULE
+    return Rcc16Certificates(roots) if roots else None
+
+
+def _begin(seen: Seen, now_s: int, roots: tuple[Root, ...]) -> Followed:
     if seen.private or seen.group_info is None:
         return Followed(None, None)
+    rule: CredentialRule | None = None
     try:
-        group = anchor(seen.group_info, _RULE, now_s)
+        rule = _rule(era_of(seen.group_info), roots)
+        if rule is None:
+            return Followed(None, None)
+        group = anchor(seen.group_info, rule, now_s)
     except FollowError as error:
-        return Followed(None, None if error.reason in _NOT_FOLLOWED else FindingCode.GROUP_COMMIT_INVALID)
+        # Certificates in a group without an era: neither of the two kinds that are followed.
+        other = rule is _RULE and error.facts.get("credential") is CredentialReason.KIND
+        return Followed(None, None if other or error.reason in _NOT_FOLLOWED else _refused(error))
     return _judge(group, seen.leaves, now_s, GroupStanding.FOLLOWED)
 
 
@@ -156,6 +197,12 @@ def _judge(group: PublicGroup, leaves: Mapping[int, bytes], now_s: int, before: 
     return Followed(public, finding if before is GroupStanding.FOLLOWED else None)
 
 
-def _lose(held: PublicState, finding: FindingCode) -> Followed:
+def _refused(error: FollowError) -> FindingCode:
+    """What is recorded of something that could not be followed; certificates have a finding of their own."""
+    known = error.facts.get("credential") in _OF_CERTIFICATES
+    return FindingCode.GROUP_CREDENTIAL_REFUSED if known else FindingCode.GROUP_COMMIT_INVALID
+
+
+def _lose(held: PublicState, finding: FindingCode | None) -> Followed:
     lost = PublicState(held.epoch, GroupStanding.LOST, held.until_ms, held.gaps, held.state)
     return Followed(lost, finding)

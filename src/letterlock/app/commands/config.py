@@ -77,6 +77,10 @@ GUIDE: Final[dict[str, Setting]] = {
         " that speaks them: suite 2 needs another one than letterlock.client has",
         "the one suite that every implementation must have; another one is refused wherever it shows",
     ),
+    "mls.rcc16_roots": Setting(
+        "PEM files with root certificates of RCS clients (GSMA RCC.16); empty: groups with an era are not followed",
+        "no authority vouches for members unless you say which",
+    ),
     "mailboxes.sender_messages": Setting(
         "messages of one device that may wait in mailboxes (1 to 100000)", "half a mailbox: no sender fills anybody's"
     ),

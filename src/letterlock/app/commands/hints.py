@@ -11,6 +11,7 @@ WHAT_TO_DO: Final[dict[str, str]] = {
     "secret_must_be_a_reference": "put the secret into an environment variable or a file of mode 0600, and name that",
     "secret_reference_leads_nowhere": "set the variable, or make the file, that the settings name",
     "secret_file_readable_by_others": "run chmod 600 on the file",
+    "mls_root_refused": "give PEM files of P-256 root certificates that are valid now, and list suite 2 in mls.suites",
     "mls_suite_cannot_be_checked": "name suites of RFC 9420, 1 to 7; suite 1 is what letterlock.client speaks",
     "erasure_blocked_by_hold": "release the hold first; until then the person is not forgotten",
     "tls_required_beyond_loopback": "give a certificate and key, or listen on 127.0.0.1 behind a TLS proxy",

@@ -135,6 +135,8 @@ def _head(headers: CpimHeaders, content_type: str, parameters: str, size: int, e
     kind = _TYPE.fullmatch(content_type + parameters)
     if kind is None or kind[1] != content_type or content_type != content_type.lower():
         raise CpimError(CpimReason.BAD_CONTENT_TYPE)
+    if (kind[2] or "").rstrip(" ") != parameters:  # spaces around it would not be given back
+        raise CpimError(CpimReason.BAD_CONTENT_TYPE)
     inner = f"Content-Type: {content_type}{parameters}\r\n{extra}Content-Length: {size}"
     return write_headers(headers) + _END + inner.encode("ascii") + _END
 

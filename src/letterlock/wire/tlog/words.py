@@ -148,6 +148,8 @@ class FindingCode(StrEnum):
     """A private commit: the group is not followed any more."""
     GROUP_ROSTER_DIFFERS = "group_roster_differs"
     """The leaves of a group are not the listed devices of its members."""
+    GROUP_CREDENTIAL_REFUSED = "group_credential_refused"
+    """RCC.16: a member's certificate is not one of the profile, below no configured root, or too little is left."""
     GROUP_LEAF_EXPIRED = "group_leaf_expired"
     GROUP_REANCHORED = "group_reanchored"
     """A group is followed again after a stretch that was not."""

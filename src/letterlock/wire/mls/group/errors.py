@@ -76,6 +76,8 @@ class FollowReason(Reason):
     """A proposal or commit that nobody outside can read: from here on the state is unknown."""
     FORK = "fork"
     """A valid GroupInfo of this group and epoch tells another state."""
+    ERA = "era"
+    """GSMA RCC.16: an era that is none, or that changes within a group. A new era is a new group."""
     NOT_LATER = "not_later"
     """A new anchor that does not lie after what was followed."""
     STATE_DAMAGED = "state_damaged"

@@ -16,7 +16,8 @@ Suites 1 and 2 are followed. The parts that only hash (trees, parent hashes, tra
 are tested so. Of the official vectors, those of key schedules, secret trees, message protection and decryption do not
 apply, nor do the private halves of treekem and of the passive clients.
 
-What MLS permits and this follower does not: external commits, ReInit and proposals of unknown types. They are typed
+What MLS permits and this follower does not: external commits, ReInit, proposals of unknown types, and (RCC.16) a
+commit that gives, takes or changes an era. They are typed
 findings; :func:`reanchor` goes on behind them and keeps the gap on record.
 """
 
@@ -26,7 +27,7 @@ from typing import Final
 
 from letterlock.wire.mls.group.commit import Sent, Setting, apply, check_list, check_proposal, needs_path
 from letterlock.wire.mls.group.errors import FollowError, FollowReason
-from letterlock.wire.mls.group.reading import external_key, read_handshake, read_info
+from letterlock.wire.mls.group.reading import external_key, read_era, read_handshake, read_info
 from letterlock.wire.mls.group.rules import FOREVER_S, CredentialRule, check_leaf, check_tree, requirements, signed
 from letterlock.wire.mls.group.transcript import (
     confirmed_transcript_hash,
@@ -129,6 +130,11 @@ class PublicGroup:
         return any(extension.kind == END_MLS for extension in self.context.extensions)
 
     @property
+    def era(self) -> int | None:
+        """The group's era (RCC.16): the same in all its epochs. None for a group of another kind."""
+        return read_era(self.context.extensions)
+
+    @property
     def good_until(self) -> int:
         """Until when every member's leaf and credential hold, in seconds since 1970 UTC."""
         return min(self.until.values())
@@ -201,6 +207,8 @@ class PublicGroup:
         if commit.path is None and needs_path(proposals):
             raise FollowError(FollowReason.PATH_MISSING)
         applied = apply(self.tree, proposals, commit.path, committer, setting)
+        if read_era(applied.extensions) != self.era:
+            raise FollowError(FollowReason.ERA)
         confirmed = confirmed_transcript_hash(self.suite, self.interim, handshake.content, handshake.signature)
         context = replace(
             self.context,
@@ -294,6 +302,7 @@ def anchor(group_info: bytes, rule: CredentialRule, now_s: int, *, tree: bytes |
     """
     info = read_info(group_info)
     context = info.context
+    read_era(context.extensions)
     found = _tree_of(info, tree)
     check_tree(found)
     until = _check_leaves(context, found, rule, now_s)
@@ -332,13 +341,15 @@ def reanchor(
         tree: see :func:`anchor`.
 
     Raises:
-        FollowError: NOT_LATER, WRONG_GROUP, SUITE, or what :func:`anchor` says.
+        FollowError: NOT_LATER, WRONG_GROUP, SUITE, ERA, or what :func:`anchor` says.
     """
     after = anchor(group_info, rule, now_s, tree=tree)
     if after.group_id != before.group_id:
         raise FollowError(FollowReason.WRONG_GROUP)
     if after.suite is not before.suite:
         raise FollowError(FollowReason.SUITE, suite=int(after.suite))
+    if after.era != before.era:
+        raise FollowError(FollowReason.ERA)
     if after.epoch <= before.epoch:
         raise FollowError(FollowReason.NOT_LATER, own=before.epoch, shown=after.epoch)
     return replace(after, gaps=before.gaps + 1, last_gap=Gap(before.epoch, after.epoch))

@@ -1,5 +1,7 @@
 """Reads what a follower is handed: GroupInfo and handshakes, as FollowError where the strict parser refuses."""
 
+from typing import Final
+
 from letterlock.wire.mls.codec import Reader
 from letterlock.wire.mls.errors import FramingError
 from letterlock.wire.mls.framing import MAX_GROUP_MESSAGE, message_format
@@ -8,6 +10,10 @@ from letterlock.wire.mls.group.rules import EXTERNAL_SENDERS
 from letterlock.wire.mls.public import PublicMessage, read_public_message
 from letterlock.wire.mls.structures import Extension, read_credential
 from letterlock.wire.mls.welcome import GroupInfo, read_group_info
+
+ERA: Final = 0xF001
+"""GSMA RCC.16: the extension of a GroupContext with the number of the group's era."""
+_ERA_BYTES: Final = 4
 
 _PUBLIC, _PRIVATE, _GROUP_INFO = 1, 2, 4
 _APPLICATION = 1
@@ -30,6 +36,33 @@ def read_info(data: bytes) -> GroupInfo:
     if info is None:
         raise FollowError(FollowReason.MALFORMED)
     return info
+
+
+def read_era(extensions: tuple[Extension, ...]) -> int | None:
+    """The era that a group's extensions tell: a ``uint32`` from 1 on (RCC.16); None for a group of another kind.
+
+    Raises:
+        FollowError: ERA.
+    """
+    data = next((one.data for one in extensions if one.kind == ERA), None)
+    if data is None:
+        return None
+    era = int.from_bytes(data, "big")
+    if len(data) != _ERA_BYTES or era == 0:
+        raise FollowError(FollowReason.ERA)
+    return era
+
+
+def era_of(group_info: bytes) -> int | None:
+    """The era of the group that a GroupInfo is of; nothing else of it is checked.
+
+    Args:
+        group_info: MLSMessage.
+
+    Raises:
+        FollowError: MALFORMED, ERA.
+    """
+    return read_era(read_info(group_info).context.extensions)
 
 
 def read_handshake(data: bytes) -> PublicMessage:

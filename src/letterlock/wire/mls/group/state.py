@@ -11,7 +11,7 @@ from letterlock.wire.mls.errors import FramingError
 from letterlock.wire.mls.group.commit import Sent
 from letterlock.wire.mls.group.errors import FollowError, FollowReason
 from letterlock.wire.mls.group.follower import FOLLOWED, MAX_WAITING, Gap, PublicGroup, Waiting
-from letterlock.wire.mls.group.reading import read_handshake
+from letterlock.wire.mls.group.reading import read_era, read_handshake
 from letterlock.wire.mls.group.transcript import encode_context, proposal_ref
 from letterlock.wire.mls.group.tree import parse_tree
 from letterlock.wire.mls.proposals import Commit
@@ -66,6 +66,7 @@ def _read(reader: Reader) -> PublicGroup | None:
     gap = Gap(reader.u64(), reader.u64()) if reader.optional() else None
     messages = reader.items(Reader.opaque)
     reader.finish()
+    read_era(context.extensions)
     if tree.tree_hash != context.tree_hash or len(messages) > MAX_WAITING or (gap is None) is not (gaps == 0):
         return None
     waiting: dict[bytes, Waiting] = {}
