@@ -183,12 +183,15 @@ async def test_words_that_wait_when_their_group_is_forgotten_go_to_nobody(world:
     bob.restart()
     await bob.device.sync()
     await bob.device.flush()
+    # Two messages: what was dropped must not look lost to members who stayed, whatever it was.
+    await bob.device.send(ref, b"back")
+    await bob.device.flush()
     assert not [event for event in await take(bob.device) if isinstance(event, events.Finding)]
     await bob.device.send(ref, b"here again")
     await bob.device.flush()
     await alice.device.sync()
     found = await take(alice.device)
-    assert contents(found) == [b"here again"]
+    assert contents(found) == [b"back", b"here again"]
     assert not [event for event in found if isinstance(event, events.Finding)]
 
 
@@ -484,6 +487,31 @@ async def test_a_commit_of_a_device_that_is_removed_meanwhile_holds_up_nothing(w
     assert ended.value.reason is DeviceReason.GROUP_STOPPED
 
 
+@pytest.mark.parametrize("lost", ["request", "answer"])
+async def test_a_commit_that_is_tried_again_learns_first_what_became_of_it(world: World, lost: str) -> None:
+    """What others committed since is no fault of theirs: it is taken once the own commit counts, or never will."""
+    alice, bob, ref = await world.pair()
+
+    def unreachable(call: str) -> None:
+        if call.endswith("/commits"):
+            raise httpx.ConnectError("lost")
+
+    if lost == "answer":
+        world.relay.lose_answer.add("/commits")
+    else:
+        world.relay.before = unreachable
+    with pytest.raises(RelayError):
+        await alice.device.refresh_keys(ref)
+    world.relay.before = lambda call: None
+    await bob.device.refresh_keys(ref)
+    await alice.device.refresh_keys(ref)
+    await bob.device.sync()
+    for phone in (alice, bob):
+        assert not [event for event in await take(phone.device) if isinstance(event, events.Finding)]
+        assert not phone.device.group(ref).stopped
+    assert alice.device.group(ref).chain == bob.device.group(ref).chain == world.relay.groups[str(ref)].chain
+
+
 async def test_own_commits_do_not_run_away_from_what_waits_in_the_mailbox(world: World) -> None:
     """A device that commits again and again takes first what came before: later its keys would be gone."""
     alice, bob, ref = await world.pair()
@@ -503,7 +531,7 @@ async def test_a_lost_race_is_proposed_again(world: World) -> None:
     await carol.enrol()
 
     raced: list[bool] = []
-    original = alice.device._commits.submit
+    original = alice.device._pending.submit
 
     async def late(ref: GroupRef) -> int:
         if not raced:
@@ -511,7 +539,7 @@ async def test_a_lost_race_is_proposed_again(world: World) -> None:
             await bob.device.refresh_keys(ref)
         return await original(ref)
 
-    alice.device._commits.submit = late  # type: ignore[method-assign]
+    alice.device._pending.submit = late  # type: ignore[method-assign]
     assert await alice.device.add_account(ref, carol.device.account) == 4
     await carol.device.sync()
     await bob.device.sync()

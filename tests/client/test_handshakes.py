@@ -103,6 +103,18 @@ async def both_end(world: SigningWorld, alice: Phone, bob: Phone, ref: GroupRef)
         assert caught.value.reason is DeviceReason.GROUP_STOPPED
 
 
+async def test_words_that_wait_for_an_agreement_go_with_their_group(world: SigningWorld) -> None:
+    alice, bob, ref = await world.begun()
+    await alice.device.send(ref, WORDS)
+    alice.device._state.close_group(ref, "over")
+    await alice.device.forget_group(ref)
+    assert await take(alice.device) == [events.Finding(ref.value, "send", "group_forgotten", stopped=False)]
+    assert not alice.device._state.store.entries("waiting_words")
+    await world.settle(alice, bob)
+    assert await take(alice.device) == []
+    assert contents(await take(bob.device)) == []
+
+
 async def test_words_wait_for_the_agreement_and_are_bound_to_it(world: SigningWorld) -> None:
     alice, bob, ref = await world.begun()
     first = await alice.device.send(ref, WORDS)

@@ -10,9 +10,9 @@ from tests.relay.test_relay_groups import refusal
 from tests.relay.test_relay_stuck import reporter
 from tests.relay.world import AUDIENCE, ENVIRONMENT, Phone, World, enrolled, group_of, opened
 
-from letterlock.assurance.group_report import Reporter
+from letterlock.assurance.group_report import Reporter, sign_report
 from letterlock.assurance.handshake.reasons import RULES, HandshakeReason, Outcome
-from letterlock.assurance.handshake.report import REPORTABLE, HandshakeReport, sign_handshake_report
+from letterlock.assurance.handshake.report import REPORTABLE, HandshakeReport
 from letterlock.model.clock import ManualClock
 from letterlock.model.ids import DeviceId, GroupRef, TenantId
 from letterlock.relay.handshake_reports import CODES, REPORTS_PER_HOUR, WINDOW_MS, HandshakeReports
@@ -40,7 +40,7 @@ async def says(
     signer: Phone | None = None,
 ) -> FindingCode:
     report = HandshakeReport(ref, reason)
-    signature = sign_handshake_report(signed or report, who or reporter(phone), (signer or phone).envelope)
+    signature = sign_report(signed or report, who or reporter(phone), (signer or phone).envelope)
     return await desk.take(phone.caller, phone.id, report, signature.encode())
 
 
@@ -103,7 +103,7 @@ async def test_nobody_elses_word_is_taken(tmp_path: Path) -> None:
         assert await refusal(says(taken, zoe, ref)) is RelayReason.NOT_A_MEMBER
         assert await refusal(says(taken, far, ref)) is RelayReason.NOT_FOUND
         gone = replace(bob.caller, account=bytes(16))
-        signature = sign_handshake_report(good, reporter(bob), bob.envelope).encode()
+        signature = sign_report(good, reporter(bob), bob.envelope).encode()
         assert await refusal(taken.take(gone, bob.id, good, signature)) is RelayReason.SESSION_ENDED
         assert len(await findings(world)) == before
         await says(taken, bob, ref)

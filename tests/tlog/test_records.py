@@ -22,6 +22,7 @@ from letterlock.wire.tlog.errors import (
     TreeError,
 )
 from letterlock.wire.tlog.hashes import leaf_hash
+from letterlock.wire.tlog.intervals import IntervalRecords
 from letterlock.wire.tlog.proof_file import MAX_HASHES, ProofFile
 from letterlock.wire.tlog.receipt import Receipt
 from letterlock.wire.tlog.records import (
@@ -330,3 +331,12 @@ def test_proof_parsers_are_total(data: bytes) -> None:
                 parse(whole)
             except ProofFileError:
                 continue
+
+
+@pytest.mark.parametrize("seed", [b"", bytes(31), bytes(33)])
+def test_an_interval_without_its_own_seed_proves_nothing(seed: bytes) -> None:
+    """Its padding follows from the seed: another one would give a proof of another tree."""
+    assert IntervalRecords((b"1 d 1",), bytes(32)).inner_proof(0)
+    with pytest.raises(EntryError) as caught:
+        IntervalRecords((b"1 d 1",), seed)
+    assert caught.value.reason is EntryReason.SALT_TOO_SHORT

@@ -9,6 +9,7 @@ commits it first, SUBMIT or WITHDRAW, makes the other illegal.
 from enum import Enum, unique
 from typing import ClassVar, Final
 
+from letterlock.assurance import diagrams
 from letterlock.model.errors import Fault, OperationError, Reason
 
 
@@ -158,9 +159,5 @@ def step(state: FallbackState, event: FallbackEvent) -> FallbackState:
 
 
 def diagram() -> str:
-    """The table as a Mermaid state diagram, for the documentation; a test compares the page with this."""
-    lines = ["stateDiagram-v2", f"    [*] --> {_S.SECURE_PENDING.value}"]
-    for state, row in TRANSITIONS.items():
-        lines += [f"    {state.value} --> {after.value}: {event.value}" for event, after in row.items()]
-    lines += [f"    {state.value} --> [*]" for state in FallbackState if state in FINAL]
-    return "\n".join(lines) + "\n"
+    """The table as a state diagram."""
+    return diagrams.diagram(TRANSITIONS, _S.SECURE_PENDING)

@@ -5,7 +5,7 @@ commit's hash; nothing of why, and nothing of what it holds. docs/protocol/devic
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from letterlock.model.ids import AccountId, DeviceId, GroupRef, TenantId
 from letterlock.wire.preimage import PublicKey, Purpose, Scope, Signature, Signer, context_hash, sign, verify
@@ -44,6 +44,14 @@ class GroupReport:
         )
 
 
+class Report(Protocol):
+    """What a device signs about a group; ``letterlock.assurance.handshake.report`` has the other kind."""
+
+    def body(self) -> bytes:
+        """What is signed; its first two bytes are format and kind."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Reporter:
     """Who reports, and to which relay: part of what is signed.
@@ -63,7 +71,7 @@ class Reporter:
         return Scope(self.tenant, self.environment, self.audience, context_hash(self.account.value, self.device.value))
 
 
-def sign_report(report: GroupReport, reporter: Reporter, signer: Signer) -> Signature:
+def sign_report(report: Report, reporter: Reporter, signer: Signer) -> Signature:
     """Signs with the device's envelope-and-receipt key.
 
     Raises:
@@ -72,7 +80,7 @@ def sign_report(report: GroupReport, reporter: Reporter, signer: Signer) -> Sign
     return sign(signer, Purpose.GROUP_REPORT, reporter.scope(), report.body())
 
 
-def verify_report(report: GroupReport, reporter: Reporter, key: PublicKey, signature: Signature) -> None:
+def verify_report(report: Report, reporter: Reporter, key: PublicKey, signature: Signature) -> None:
     """Returns only when this device signed this report for this relay.
 
     Raises:

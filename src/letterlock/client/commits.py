@@ -1,7 +1,7 @@
 """Groups and their commits: proposed, stored, offered to the relay, and only then counted.
 
-A commit that is under way survives a crash: its bundle is stored before it leaves, and :meth:`Commits.settle` offers
-the very same one again.
+A commit that is under way survives a crash: its bundle is stored before it leaves, and :mod:`letterlock.client.pending`
+offers the very same one again.
 """
 
 import os
@@ -16,9 +16,11 @@ from letterlock.client.engine import CommitBundle
 from letterlock.client.enrolment import Accounts
 from letterlock.client.envelope import EnvelopeKind
 from letterlock.client.errors import DeviceError, DeviceReason, GateError, GateReason, RelayError, RelayReason
-from letterlock.client.groups import GROUPS, PENDING, GroupRecord, Outgoing, PendingCommit, chain_next, chain_start
+from letterlock.client.groups import GROUPS, PENDING, SPOKEN, GroupRecord, Outgoing, PendingCommit, chain_start
+from letterlock.client.handshakes import WAITING, WITHHELD, Words
+from letterlock.client.pending import PendingCommits
 from letterlock.client.receiving import Receiving
-from letterlock.client.relay import CommitAnswer, GroupAnswer
+from letterlock.client.relay import GroupAnswer
 from letterlock.client.session import Session
 from letterlock.client.state import DeviceState
 from letterlock.model.ids import AccountId, DeviceId, GroupRef
@@ -26,18 +28,6 @@ from letterlock.wire.preimage import PublicKey
 
 MAX_RACES: Final = 3
 """Times a lost commit is proposed anew before the caller hears of it."""
-
-_FINAL: Final = frozenset(
-    {
-        RelayReason.WRONG_EPOCH,
-        RelayReason.GROUP_QUARANTINED,
-        RelayReason.REFUSED,
-        RelayReason.FORBIDDEN,
-        RelayReason.NOT_FOUND,
-        RelayReason.CONFLICT,
-    }
-)
-"""Answers after which a pending commit will never be accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +43,14 @@ class Proposal:
 class Commits:
     """Makes groups and changes them."""
 
-    def __init__(self, state: DeviceState, session: Session, accounts: Accounts, receiving: Receiving) -> None:
+    def __init__(
+        self, state: DeviceState, session: Session, accounts: Accounts, receiving: Receiving, pending: PendingCommits
+    ) -> None:
         self._state: Final = state
         self._session: Final = session
         self._accounts: Final = accounts
         self._receiving: Final = receiving
+        self._pending: Final = pending
 
     async def create_group(self, replaces: GroupRef | None = None) -> GroupRef:
         """Makes a group with this device alone; ``replaces`` names the quarantined one that it follows."""
@@ -130,12 +123,20 @@ class Commits:
             self._state.engine.forget(record.group_id)
             # Words that the relay has not taken go with the keys that sealed them: sealed anew after coming back they
             # would reach people whom nobody had in mind. Whoever wrote them is told.
-            waiting = [(at, msgspec.msgpack.decode(data, type=Outgoing)) for at, data in self._state.store.outbox()]
+            store = self._state.store
+            waiting = [(at, msgspec.msgpack.decode(data, type=Outgoing)) for at, data in store.outbox()]
             waiting = [(at, entry) for at, entry in waiting if entry.ref == ref.value]
-            words = {entry.message for _, entry in waiting if EnvelopeKind(entry.kind).speaks}
+            held = {name: msgspec.msgpack.decode(data, type=Words) for name, data in store.entries(WAITING).items()}
+            unsealed = {name for name, words in held.items() if words.ref == ref.value}
+            words = unsealed | {entry.message for _, entry in waiting if EnvelopeKind(entry.kind).speaks}
             told = events.Finding(ref.value, "send", DeviceReason.GROUP_FORGOTTEN.value, stopped=False)
+            kept = (GROUPS, PENDING, WITHHELD)
+            # Their numbers are free again: members would else miss them, receipts too, once this device is back.
+            spoken = min((entry.number for _, entry in waiting), default=0) - 1
+            put = ((SPOKEN, ref.value, spoken.to_bytes(8)),) if waiting else ()
             self._state.persist(
-                gone=((GROUPS, ref.value), (PENDING, ref.value)),
+                put=put,
+                gone=(*((place, ref.value) for place in kept), *((WAITING, name) for name in unsealed)),
                 sent=tuple(at for at, _ in waiting),
                 inbox=(events.encode(told),) * len(words),
             )
@@ -144,6 +145,7 @@ class Commits:
     async def race(self, ref: GroupRef, propose: Callable[[bytes], Proposal | None]) -> int:
         """Proposes until a commit wins, at most :data:`MAX_RACES` times, or until there is nothing left to propose."""
         for attempt in range(1, MAX_RACES + 1):
+            await self._pending.settle()
             # What waits is taken first: the keys of its epoch do not outlive many commits.
             await self._receiving.sync()
             async with self._state.lock:
@@ -165,84 +167,8 @@ class Commits:
                 )
                 self._state.persist(put=((PENDING, ref.value, msgspec.msgpack.encode(pending)),))
                 try:
-                    return await self.submit(ref)
+                    return await self._pending.submit(ref)
                 except DeviceError as error:
                     if error.reason is not DeviceReason.LOST_RACE or attempt == MAX_RACES:
                         raise
-            await self.settle()
         raise DeviceError(DeviceReason.LOST_RACE)
-
-    async def settle(self) -> None:
-        """Learns the fate of commits that were under way when the device last stopped."""
-        for ref in [GroupRef(name) for name in self._state.store.entries(PENDING)]:
-            async with self._state.lock:
-                try:
-                    await self.submit(ref)
-                except DeviceError as error:
-                    if error.reason is not DeviceReason.LOST_RACE:
-                        raise
-                except RelayError as error:
-                    # Refused for good is a fate too: a device that was removed finds the reason in its mailbox.
-                    if error.reason not in _FINAL:
-                        raise
-
-    async def submit(self, ref: GroupRef) -> int:
-        """Sends the stored pending commit; confirms or discards it. Unreachable leaves it pending."""
-        state = self._state
-        data = state.store.get(PENDING, ref.value)
-        if data is None:
-            raise DeviceError(DeviceReason.LOST_RACE)
-        pending = msgspec.msgpack.decode(data, type=PendingCommit)
-        record = state.group(ref)
-        relay = await self._session.relay()
-        gone = ((PENDING, ref.value),)
-        body = _bundle(pending, record, state.stated_counter())
-        try:
-            answer = await relay.call("POST", f"/v1/groups/{ref}/commits", CommitAnswer, body)
-        except RelayError as error:
-            if error.reason not in _FINAL:
-                raise
-            state.engine.discard(record.group_id)
-            if error.reason is RelayReason.GROUP_QUARANTINED:
-                why = str(DeviceReason.GROUP_QUARANTINED)
-                over = msgspec.structs.replace(record, stopped=record.stopped or why)
-                told = events.encode(events.Finding(ref.value, "commit", why, stopped=True))
-                state.persist(put=((GROUPS, ref.value, msgspec.msgpack.encode(over)),), gone=gone, inbox=(told,))
-                state.groups[ref.value] = over
-                raise
-            state.persist(gone=gone)
-            if error.reason is RelayReason.WRONG_EPOCH:
-                raise DeviceError(DeviceReason.LOST_RACE) from None
-            raise
-        chain = chain_next(record.chain, pending.base_epoch, pending.commit)
-        if not record.chain:
-            # Welcomed devices hold no head yet: the first one they are told is what later ones must follow.
-            chain = answer.chain
-        stopped = "" if answer.chain == chain else str(GateReason.LOG_FORKED)
-        inbox = (events.encode(events.Finding(ref.value, "commit", stopped, stopped=True)),) if stopped else ()
-        rosters, old = state.leaving(record)
-        state.engine.confirm(record.group_id)
-        after = record.after(pending.base_epoch, pending.commit, chain, stopped)
-        put = ((GROUPS, ref.value, msgspec.msgpack.encode(after)), *rosters)
-        state.persist(put=put, gone=gone + old, inbox=inbox)
-        state.groups[ref.value] = after
-        return answer.epoch
-
-
-def _bundle(pending: PendingCommit, record: GroupRecord, state_counter: int) -> dict[str, object]:
-    # One welcome for each added device, in order; engines that make one for all repeat it.
-    welcomes = [
-        {"recipients": [device], "welcome": welcome}
-        for device, welcome in zip(pending.adds, pending.welcomes, strict=True)
-    ]
-    return {
-        "group_id": record.group_id,
-        "base_epoch": pending.base_epoch,
-        "commit": pending.commit,
-        "welcomes": welcomes,
-        "group_info": pending.group_info,
-        "adds": pending.adds,
-        "removes": pending.removes,
-        "idempotency_key": pending.idempotency_key,
-        "state_counter": state_counter,
-    }

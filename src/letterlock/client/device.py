@@ -30,6 +30,7 @@ from letterlock.client.groups import GroupRecord
 from letterlock.client.handshake_reports import HandshakeReporting
 from letterlock.client.hidden import Hidden
 from letterlock.client.payload import Media, Payload, encode
+from letterlock.client.pending import PendingCommits
 from letterlock.client.receiving import Receiving
 from letterlock.client.recovery import LossStatement, Recovery
 from letterlock.client.relay import SessionAnswer
@@ -80,8 +81,9 @@ class Device:
         self._accounts: Final = Accounts(self._state, self._session)
         self._hidden: Final = Hidden(self._state, self._session, apart)
         self._outgoings: Final = Outgoings(self._state, self._session, self._hidden)
-        self._receiving: Final = Receiving(self._state, self._session, self._accounts, self._outgoings)
-        self._commits: Final = Commits(self._state, self._session, self._accounts, self._receiving)
+        self._pending: Final = PendingCommits(self._state, self._session)
+        self._receiving: Final = Receiving(self._state, self._session, self._accounts, self._outgoings, self._pending)
+        self._commits: Final = Commits(self._state, self._session, self._accounts, self._receiving, self._pending)
         self._wakes: Final = Wakes(self._state, self._session)
         self._transfers: Final = Transfers(self._state, self._session)
         self._recovery: Final = Recovery(self._state, self._session, self._accounts, self._commits)
@@ -458,7 +460,7 @@ class Device:
 
     async def sync(self) -> int:
         """Fetches the mailbox over HTTP until it is empty; returns how many items were taken."""
-        await self._commits.settle()
+        await self._pending.settle()
         taken = await self._receiving.sync()
         await self._tell()
         return taken
@@ -573,7 +575,6 @@ class Device:
     async def delivered(self, first_seq: int, items: Sequence[stream.Delivery]) -> int:
         """Takes a run of the mailbox; the state is durable when it returns."""
         run = await self._receiving.delivered(first_seq, items)
-        await self._commits.settle()
         await self._receiving.take_items(run)
         await self._tell()
         return self._state.store.cursor
@@ -597,7 +598,7 @@ class Device:
 
     async def settle(self) -> None:
         """Learns the fate of commits that were under way when the device last stopped."""
-        await self._commits.settle()
+        await self._pending.settle()
 
     def close(self) -> None:
         """Removes the engine's traces from memory storage and closes the store."""

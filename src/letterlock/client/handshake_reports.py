@@ -4,9 +4,9 @@ from typing import Final, final
 
 import msgspec
 
-from letterlock.assurance.group_report import Reporter
+from letterlock.assurance.group_report import Reporter, sign_report
 from letterlock.assurance.handshake.reasons import HandshakeReason
-from letterlock.assurance.handshake.report import REPORTABLE, HandshakeReport, sign_handshake_report
+from letterlock.assurance.handshake.report import REPORTABLE, HandshakeReport
 from letterlock.client.errors import RelayError, RelayReason
 from letterlock.client.floors import Put
 from letterlock.client.relay import HandshakeNotedAnswer
@@ -47,7 +47,7 @@ class HandshakeReporting:
             ref, reason = msgspec.msgpack.decode(data, type=tuple[bytes, HandshakeReason])
             report = HandshakeReport(GroupRef(ref), reason)
             reporter = Reporter(mine.tenant_id, mine.environment, mine.audience, mine.account_id, mine.device_id)
-            signature = sign_handshake_report(report, reporter, mine.envelope_key()).encode()
+            signature = sign_report(report, reporter, mine.envelope_key()).encode()
             body = {"reason": reason.value, "signature": signature}
             relay = await self._session.relay()
             try:

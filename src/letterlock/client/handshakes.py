@@ -139,15 +139,11 @@ class Handshakes:
         """Whether this device does the handshake, as its line on the signed list says."""
         return CAPABILITY in self._state.keys.capabilities
 
-    def partners(self, record: GroupRecord) -> list[AccountId]:
-        """With whom this device does the handshake in a group."""
-        return self._partners(record)
-
     # -- what may be said and shown ---------------------------------------------------------------------------------
 
     def waits(self, record: GroupRecord, get: Get) -> bool:
         """Whether content of this device has to wait for an agreement in this group."""
-        partners = self._partners(record)
+        partners = self.partners(record)
         if not partners:
             return False
         if not self.agreement(record.ref, get):
@@ -157,7 +153,8 @@ class Handshakes:
 
     def agreement(self, ref: bytes, get: Get) -> bytes:
         """What this device's envelopes are bound to in a group; empty where nothing was agreed."""
-        return self._agreed(ref, get)[-1] if self._agreed(ref, get) else b""
+        agreed = self._agreed(ref, get)
+        return agreed[-1] if agreed else b""
 
     def bound(self, record: GroupRecord, content: Envelope, get: Get) -> bool:
         """Whether content may be shown: by what it is bound to, and by who its sender is.
@@ -191,7 +188,7 @@ class Handshakes:
         put: list[Put] = []
         send: list[bytes] = []
         idle = {HandshakeState.IDLE, HandshakeState.HELD}
-        for account in self._partners(record):
+        for account in self.partners(record):
             end, peer = self._end(record, account, get), self._peer(account, None, get)
             before = expire(self._handshake(record, account, get), end.now_ms).handshake
             if before.state not in idle and not _outdated(before, end, peer):
@@ -309,7 +306,7 @@ class Handshakes:
         data = get(KNOWN, device.value) if device is not None else None
         return Peer(head, read_capabilities(Source(data)) if data is not None else None)
 
-    def _partners(self, record: GroupRecord) -> list[AccountId]:
+    def partners(self, record: GroupRecord) -> list[AccountId]:
         """Accounts with other devices in the group, all of which do the handshake; none where this device does not."""
         if not self.on or record.stopped:
             return []

@@ -6,6 +6,7 @@ from typing import Final, final
 from letterlock.client.enrolment import Accounts
 from letterlock.client.errors import RelayError, RelayReason
 from letterlock.client.inbound import Inbound, Item
+from letterlock.client.pending import PendingCommits
 from letterlock.client.relay import AckAnswer, CommitsAnswer, GroupView, MailboxAnswer
 from letterlock.client.sending import Outgoings
 from letterlock.client.session import Session
@@ -20,11 +21,14 @@ MAILBOX_PAGE: Final = 100
 class Receiving:
     """Takes the mailbox of one device."""
 
-    def __init__(self, state: DeviceState, session: Session, accounts: Accounts, outgoings: Outgoings) -> None:
+    def __init__(
+        self, state: DeviceState, session: Session, accounts: Accounts, outgoings: Outgoings, pending: PendingCommits
+    ) -> None:
         self._state: Final = state
         self._session: Final = session
         self._accounts: Final = accounts
         self._outgoings: Final = outgoings
+        self._pending: Final = pending
 
     async def sync(self) -> int:
         """Fetches the mailbox over HTTP until it is empty; returns how many items were taken."""
@@ -61,23 +65,34 @@ class Receiving:
         return run
 
     async def take_items(self, items: Sequence[Item]) -> None:
-        """Takes a run; the state is durable when it returns."""
-        state = self._state
-        async with state.lock:
-            outgoings = self._outgoings
-            inbound = Inbound(state, self._hints, outgoings.sealed, outgoings.hidden, outgoings.handshakes)
-            try:
-                change = await inbound.take(items)
-            except BaseException:
-                state.roll_back()
-                raise
-            state.persist(
-                put=change.put, gone=change.gone, outbox=change.outbox, inbox=change.inbox, cursor=change.cursor
-            )
-            state.groups = inbound.groups
-        if change.outbox:
-            state.wake()
+        """Takes a run; the state is durable when it returns.
+
+        Raises:
+            RelayError: the fate of an own commit could not be learnt; nothing was taken.
+        """
+        queued = None
+        while queued is None:
+            await self._pending.settle()
+            async with self._state.lock:
+                # Another call may have left a commit behind while this one waited for the lock.
+                if not self._pending.some:
+                    queued = await self._take(items)
+        if queued:
+            self._state.wake()
         await self._outgoings.release()
+
+    async def _take(self, items: Sequence[Item]) -> bool:
+        """Under the lock; whether it left something to send."""
+        state, outgoings = self._state, self._outgoings
+        inbound = Inbound(state, self._hints, outgoings.sealed, outgoings.hidden, outgoings.handshakes)
+        try:
+            change = await inbound.take(items)
+        except BaseException:
+            state.roll_back()
+            raise
+        state.persist(put=change.put, gone=change.gone, outbox=change.outbox, inbox=change.inbox, cursor=change.cursor)
+        state.groups = inbound.groups
+        return bool(change.outbox)
 
     async def _hints(self, ref: GroupRef, from_epoch: int) -> None:
         """Fetches and verifies the lists of accounts that the relay names; what it says is only where to look.

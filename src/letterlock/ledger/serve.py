@@ -138,7 +138,7 @@ class Prover:
 
         Raises:
             LedgerError: see :meth:`inclusion`; or the entry's row is missing.
-            EntryError: no such slot.
+            EntryError: no such slot; an interval without its seed.
         """
         proof = self.proof_file(index)
         rows = self._store.entries(index, index + 1)

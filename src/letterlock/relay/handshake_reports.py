@@ -9,9 +9,9 @@ from typing import Final
 import structlog
 
 from letterlock.assurance.device_list import DeviceListError, parse_signed
-from letterlock.assurance.group_report import Reporter
+from letterlock.assurance.group_report import Reporter, verify_report
 from letterlock.assurance.handshake.reasons import HandshakeReason
-from letterlock.assurance.handshake.report import HandshakeReport, verify_handshake_report
+from letterlock.assurance.handshake.report import HandshakeReport
 from letterlock.model.clock import Clock
 from letterlock.model.ids import AccountId, DeviceId
 from letterlock.relay.accounts import SALT_BYTES
@@ -95,7 +95,7 @@ class HandshakeReports:
         reporter = Reporter(caller.tenant_id, self._environment, self._audience, AccountId(caller.account), device)
         code = CODES.get(report.reason)
         try:
-            verify_handshake_report(report, reporter, entry.envelope_key, Signature.parse(signature))
+            verify_report(report, reporter, entry.envelope_key, Signature.parse(signature))
         except SignatureError:
             code = None
         if code is None:

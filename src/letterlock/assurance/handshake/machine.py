@@ -3,6 +3,7 @@
 from enum import Enum, unique
 from typing import ClassVar, Final
 
+from letterlock.assurance import diagrams
 from letterlock.model.errors import Fault, OperationError, Reason
 
 
@@ -114,9 +115,5 @@ def step(state: HandshakeState, event: HandshakeEvent) -> HandshakeState:
 
 
 def diagram() -> str:
-    """The table as a Mermaid state diagram, for the documentation; a test compares the page with this."""
-    lines = ["stateDiagram-v2", f"    [*] --> {_S.IDLE.value}"]
-    for state, row in TRANSITIONS.items():
-        lines += [f"    {state.value} --> {after.value}: {event.value}" for event, after in row.items()]
-    lines.append(f"    {_S.ABORTED.value} --> [*]")
-    return "\n".join(lines) + "\n"
+    """The table as a state diagram."""
+    return diagrams.diagram(TRANSITIONS, _S.IDLE)

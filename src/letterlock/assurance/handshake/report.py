@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
-from letterlock.assurance.group_report import Reporter
 from letterlock.assurance.handshake.reasons import RULES, HandshakeReason, Outcome
 from letterlock.model.ids import GroupRef
-from letterlock.wire.preimage import PublicKey, Purpose, Signature, Signer, sign, verify
 
 FORMAT: Final = 1
 HANDSHAKE: Final = 2
@@ -30,21 +28,3 @@ class HandshakeReport:
         """``u8 format = 1 | u8 kind = 2 | 16 group | u8 length, reason``."""
         reason = self.reason.value.encode()
         return bytes((FORMAT, HANDSHAKE)) + self.group.value + len(reason).to_bytes(1) + reason
-
-
-def sign_handshake_report(report: HandshakeReport, reporter: Reporter, signer: Signer) -> Signature:
-    """Signs with the device's envelope-and-receipt key.
-
-    Raises:
-        PreimageError: the key is of another family.
-    """
-    return sign(signer, Purpose.GROUP_REPORT, reporter.scope(), report.body())
-
-
-def verify_handshake_report(report: HandshakeReport, reporter: Reporter, key: PublicKey, signature: Signature) -> None:
-    """Returns only when this device signed this report for this relay.
-
-    Raises:
-        SignatureError: it did not.
-    """
-    verify(key, Purpose.GROUP_REPORT, reporter.scope(), report.body(), signature)

@@ -19,6 +19,7 @@ INTERVAL_MS: Final = 300_000
 SMALLEST: Final = 64
 """Leaves of an interval in which little or nothing happened."""
 _HASH: Final = 32
+_SEED: Final = 32
 
 
 def interval_end(now_ms: int) -> int:
@@ -48,12 +49,14 @@ class IntervalRecords:
         seed: 32 random bytes, kept as long as the records. Whoever has them can tell padding from records.
 
     Raises:
-        EntryError: too many.
+        EntryError: too many; or SALT_TOO_SHORT: without its seed the padding, and so every proof, would be another.
     """
 
     __slots__ = ("_records", "_tree")
 
     def __init__(self, records: Sequence[bytes], seed: bytes) -> None:
+        if len(seed) != _SEED:
+            raise EntryError(EntryReason.SALT_TOO_SHORT)
         self._records = tuple(records)
         missing = padded_size(len(self._records)) - len(self._records)
         padding = shake_256(b"letterlock/v1/interval-padding\x00" + seed).digest(missing * _HASH)
