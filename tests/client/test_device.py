@@ -600,6 +600,31 @@ async def test_too_old_messages_wait_for_the_fate_of_a_commit(world: World) -> N
     assert contents(await take(bob.device)) == [b"slow"]
 
 
+async def test_a_new_member_misses_nothing_that_was_taken_before_it_came(world: World) -> None:
+    """Words that are sealed anew come after later ones; who joins in between cannot have had those."""
+    alice, bob, ref = await world.pair()
+    carol = world.phone()
+    await carol.enrol()
+    await alice.device.send(ref, b"first")
+    for _ in range(PAST_EPOCHS + 2):
+        await bob.device.refresh_keys(ref)
+    await alice.device.sync()
+    await alice.device.send(ref, b"second")
+    assert await alice.device.flush() == 1
+    await bob.device.add_account(ref, carol.device.account)
+    for _ in range(PAST_EPOCHS + 2):
+        await bob.device.refresh_keys(ref)
+    await alice.device.sync()
+    assert [await alice.device.flush(), await alice.device.flush()] == [0, 1]
+    await alice.device.send(ref, b"third")
+    await alice.device.flush()
+    for phone in (bob, carol):
+        await phone.device.sync()
+        found = await take(phone.device)
+        assert contents(found)[-2:] == [b"first", b"third"]
+        assert not [event for event in found if isinstance(event, events.Finding)]
+
+
 async def test_a_new_member_may_come_late_and_find_others_gone(world: World) -> None:
     alice, bob, ref = await world.pair()
     carol, dave = world.phone(), world.phone()

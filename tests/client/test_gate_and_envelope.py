@@ -66,6 +66,7 @@ PLAIN = Envelope(
     MessageId(bytes([8]) * 16),
     5,
     4,
+    6,
     b"the words",
 )
 
@@ -403,3 +404,15 @@ def test_the_chain_tells_histories_apart() -> None:
     start = chain_start(GROUP, 1)
     assert len({start, chain_start(GROUP, 0), chain_start(b"other", 1), chain_next(start, 1, b"a")}) == 4
     assert chain_next(start, 1, b"a") != chain_next(start, 2, b"a") != chain_next(start, 1, b"b")
+
+
+@pytest.mark.parametrize(("number", "settled", "newest"), [(5, 5, 6), (5, 6, 6), (5, 4, 4), (5, 4, 0)])
+def test_numbers_that_contradict_each_other_are_refused(number: int, settled: int, newest: int) -> None:
+    """What was answered before it was sent, or was sent and had no number yet."""
+    data = envelopes.seal(
+        dataclasses.replace(PLAIN, number=number, settled=settled, newest=newest), TENANT, "test", SIGNER
+    )
+    with pytest.raises(EnvelopeError) as caught:
+        envelopes.parse(data)
+    assert caught.value.reason is EnvelopeReason.MALFORMED
+    assert envelopes.parse(envelopes.seal(PLAIN, TENANT, "test", SIGNER)).content == PLAIN

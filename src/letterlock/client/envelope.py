@@ -3,7 +3,7 @@
 All numbers big-endian::
 
     u8 version | u8 kind | 16 account | 16 device | u64 list version | 32 list hash | u8 length, group id
-    | u64 epoch | 16 message id | u64 number | u64 settled | version 2: 32 agreement | u32 length, body
+    | u64 epoch | 16 message id | u64 number | u64 settled | u64 newest | version 2: 32 agreement | u32 length, body
     | 66 signature | zeros
 
 Version 2 is version 1 bound to the agreement of a session handshake (docs/protocol/handshake.md).
@@ -12,9 +12,10 @@ The zeros fill it up to the first of :data:`SIZES` with room: all that the relay
 
 The signature is by the device's envelope key: purpose ``envelope``, audience ``mls-group``; context over group id,
 epoch, account, device, list version and hash, and in version 2 the agreement; body
-``kind || message id || number || settled || SHA-256(body)``. The
+``kind || message id || number || settled || newest || SHA-256(body)``. The
 number counts the device's messages in the group from 1. The relay had answered all up to ``settled`` when this was
-sealed: what of them has not come then is missing, and what is sealed anew under a later epoch only comes later.
+sealed: what of them has not come then is missing, and what is sealed anew under a later epoch only comes later. All up
+to ``newest`` had a number then: who joins in between cannot tell which of them were taken before, and awaits none.
 """
 
 import hashlib
@@ -83,6 +84,7 @@ class Envelope:
     message: MessageId
     number: int
     settled: int
+    newest: int
     body: bytes = field(repr=False)
     agreement: bytes = field(default=b"", repr=False)
     """What its conversation agreed on; empty where nothing was."""
@@ -134,6 +136,7 @@ def encode(signed: SignedEnvelope) -> bytes:
             envelope.message.value,
             envelope.number.to_bytes(8),
             envelope.settled.to_bytes(8),
+            envelope.newest.to_bytes(8),
             envelope.agreement,
             len(envelope.body).to_bytes(4),
             envelope.body,
@@ -176,19 +179,33 @@ def parse(data: bytes) -> SignedEnvelope:
     version, list_hash = int.from_bytes(take(8)), take(HASH_BYTES)
     group_id = take(take(1)[0])
     epoch, message, number = int.from_bytes(take(8)), MessageId(take(ID_BYTES)), int.from_bytes(take(8))
-    settled = int.from_bytes(take(8))
+    settled, newest = int.from_bytes(take(8)), int.from_bytes(take(8))
     agreement = take(HASH_BYTES) if data[0] == BOUND else b""
     body = take(int.from_bytes(take(4)))
     try:
         signature = Signature.parse(take(_SIGNATURE))
     except SignatureError:
         raise EnvelopeError(EnvelopeReason.BAD_SIGNATURE) from None
-    if not group_id or len(body) > MAX_CONTENT or settled >= max(number, 1):
+    if not group_id or len(body) > MAX_CONTENT or not settled < max(number, 1) <= max(newest, 1):
         raise EnvelopeError(EnvelopeReason.MALFORMED, offset=at)
     if len(data) != _padded(at) or data.count(0, at) != len(data) - at:
         raise EnvelopeError(EnvelopeReason.BAD_PADDING, offset=at)
     return SignedEnvelope(
-        Envelope(kind, account, device, version, list_hash, group_id, epoch, message, number, settled, body, agreement),
+        Envelope(
+            kind,
+            account,
+            device,
+            version,
+            list_hash,
+            group_id,
+            epoch,
+            message,
+            number,
+            settled,
+            newest,
+            body,
+            agreement,
+        ),
         signature,
     )
 
@@ -237,8 +254,9 @@ def check(
 
 
 def _signed_body(envelope: Envelope) -> bytes:
-    numbers = envelope.message.value + envelope.number.to_bytes(8) + envelope.settled.to_bytes(8)
-    return bytes((envelope.kind,)) + numbers + digest(envelope.body)
+    numbers = (envelope.number, envelope.settled, envelope.newest)
+    counted = b"".join(number.to_bytes(8) for number in numbers)
+    return bytes((envelope.kind,)) + envelope.message.value + counted + digest(envelope.body)
 
 
 def _scope(envelope: Envelope, tenant: TenantId, environment: str) -> Scope:

@@ -414,7 +414,8 @@ class Inbound:
         """Says what of the sender's messages did not come, once the sender knows that the relay took it."""
         name = record.ref + record.joined.to_bytes(8) + content.device.value
         held = self._get(HEARD, name)
-        before = msgspec.msgpack.decode(held, type=Heard) if held else Heard(content.number, [])
+        # What the sender had numbered before this may have been taken before this device came: none of it is awaited.
+        before = msgspec.msgpack.decode(held, type=Heard) if held else Heard(content.newest, [])
         after, missing = before.then(content.number, content.settled)
         if missing:
             reason = str(DeviceReason.MESSAGES_MISSING)

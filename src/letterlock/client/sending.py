@@ -74,8 +74,8 @@ class Outgoings:
         ``oldest`` is the lowest number that the caller is about to persist with it, where there are others; ``get`` is
         the store as it will be then.
         """
-        mine = self._state.keys
-        head, here = self._state.directory.head(mine.account_id), self._state.store.get
+        mine, there = self._state.keys, get or self._state.store.get
+        head = self._state.directory.head(mine.account_id)
         if head is None:
             raise DeviceError(DeviceReason.NOT_ENROLLED)
         plain = envelopes.Envelope(
@@ -89,8 +89,9 @@ class Outgoings:
             message,
             number,
             min(self._unanswered(record.ref), number, oldest or number) - 1,
+            max(int.from_bytes(there(SPOKEN, record.ref) or b""), number),
             content,
-            b"" if kind is envelopes.EnvelopeKind.HANDSHAKE else self.handshakes.agreement(record.ref, get or here),
+            b"" if kind is envelopes.EnvelopeKind.HANDSHAKE else self.handshakes.agreement(record.ref, there),
         )
         signed = envelopes.seal(plain, mine.tenant_id, mine.environment, mine.envelope_key())
         body = self._state.engine.encrypt(record.group_id, signed)
