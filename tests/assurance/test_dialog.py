@@ -27,13 +27,8 @@ def test_the_block_says_what_a_person_needs() -> None:
     assert (BLOCK["reason"], BLOCK["source"]) == ("peer_has_no_device", "signed_device_list")
     assert (BLOCK["route"], BLOCK["from"], BLOCK["to"]) == ("sms", "E2EE", "CLEAR")
     assert BLOCK["alternatives"] == ["wait", "discard"]
-    assert BLOCK["texts"] == {
-        "reason": "The other side has no device that can receive encrypted messages.",
-        "source": "The other side's own signed list of devices says so.",
-        "loss": "Anybody on the way can read it.",
-        "scope": "This holds for this one message.",
-        "alternatives": ["Wait and send it encrypted as soon as that works.", "Do not send it."],
-    }
+    assert not any(isinstance(value, str) and ". " in value for value in BLOCK.values()), "no sentence of a server's"
+    assert "texts" not in BLOCK
 
 
 @pytest.mark.attack("A8")
@@ -58,7 +53,7 @@ def test_an_answer_to_an_altered_dialog_is_void(name: str) -> None:
     assert answered_by_device(question(), Answer.AGREED, true, DEVICE.public, NOW).terms == TERMS
 
 
-@pytest.mark.parametrize("name", sorted(set(BLOCK) - {"source", "texts"}))
+@pytest.mark.parametrize("name", sorted(set(BLOCK) - {"source"}))
 def test_missing_and_mistyped_fields_are_refused(name: str) -> None:
     parse_challenge(BLOCK)
     with refused():

@@ -87,6 +87,8 @@ class ConsentReason(Reason):
     SCOPE_NOT_OFFERED = "scope_not_offered"
     NOT_A_FALL = "not_a_fall"
     MALFORMED = "malformed"
+    UNKNOWN_READER = "unknown_reader"
+    """Somebody is named for whom this device has no words: nobody could know what they agree to."""
     LIFE_OUT_OF_RANGE = "life_out_of_range"
     EXPIRED = "expired"
     REFUSED = "refused"

@@ -1,6 +1,7 @@
 """A challenge as JSON: the same block in the API's 409, in the console's dialog and on the device that signs.
 
-A device rebuilds the terms from the block and signs those, so what a person was shown is what the answer is bound to.
+A device rebuilds the terms from the block, puts them into words of its own (:mod:`.rendering`) and signs them, so what
+a person was shown is what the answer is bound to. A block holds closed words and values, and no sentence.
 """
 
 from collections.abc import Mapping
@@ -8,7 +9,6 @@ from typing import Final, cast
 
 from letterlock.assurance.causes import OFFERS, Cause, ConsentScope
 from letterlock.assurance.consent import Alternative, Challenge, ConsentError, ConsentReason, Terms
-from letterlock.assurance.texts import ALTERNATIVE, CAUSE, LOSS, SAYS, SCOPE
 from letterlock.model.capability import Channel
 from letterlock.model.ids import ChallengeId, MessageId, SubjectId, TenantId
 from letterlock.model.protection import Protection
@@ -17,7 +17,7 @@ MAX_ALTERNATIVES: Final = len(Alternative)
 
 
 def challenge_block(challenge: Challenge) -> dict[str, object]:
-    """A challenge under stable names, in JSON types, with the English texts under ``texts``.
+    """A challenge under stable names, in JSON types.
 
     ``challenge``, ``tenant``, ``environment``, ``conversation``, ``message``, ``body_commitment``, ``destination``,
     ``route``, ``row_version``, ``from``, ``to``, ``readers``, ``reason``, ``source``, ``policy_hash``, ``scope``,
@@ -45,18 +45,11 @@ def challenge_block(challenge: Challenge) -> dict[str, object]:
         "expires_ms": terms.expires_ms,
         "nonce": terms.nonce.hex(),
         "alternatives": [one.value for one in challenge.alternatives],
-        "texts": {
-            "reason": CAUSE[terms.cause],
-            "source": SAYS[says],
-            "loss": LOSS[terms.after],
-            "scope": SCOPE[terms.scope],
-            "alternatives": [ALTERNATIVE[one] for one in challenge.alternatives],
-        },
     }
 
 
 def parse_challenge(block: Mapping[str, object]) -> Challenge:
-    """Reads a block as a device does before it shows and signs it. ``source`` and ``texts`` are not read: both follow.
+    """Reads a block as a device does before it shows and signs it. ``source`` is not read: it follows.
 
     Raises:
         ConsentError: MALFORMED; whatever is missing, mistyped, misspelt or out of bounds.

@@ -12,9 +12,9 @@ from typing import Final
 
 from msgspec import Struct
 
-from letterlock.assurance import texts
 from letterlock.assurance.causes import OFFERS, Cause, ConsentScope
 from letterlock.assurance.consent import Alternative, Terms
+from letterlock.assurance.texts import english
 from letterlock.gateway.policies import Policies
 from letterlock.gateway.security import Assessments, readers_of
 from letterlock.model.capability import CapabilityRow, Channel
@@ -173,21 +173,22 @@ class QuestionBook:
         cause = Cause(row.cause)
         says = OFFERS[cause].says
         after = PROTECTIONS[row.after]
+        texts = english()
         return QuestionView(
             id=str(ChallengeId(row.id)),
             message_id=str(MessageId(row.message)),
             state=row.state,
             reason=cause.value,
-            reason_text=texts.CAUSE[cause],
+            reason_text=texts.cause[cause],
             says=says.value,
-            says_text=texts.SAYS[says],
+            says_text=texts.says[says],
             channel=channel.value,
             before=PROTECTIONS[row.before].value,
             after=after.value,
-            after_text=texts.LOSS[after],
+            after_text=texts.loss[after],
             readers=readers_of(self._assessments.readable(channel)),
-            alternatives=[Choice(one.value, texts.ALTERNATIVE[one]) for one in (Alternative.WAIT, Alternative.DISCARD)],
+            alternatives=[Choice(one.value, texts.alternative[one]) for one in (Alternative.WAIT, Alternative.DISCARD)],
             scope=ConsentScope.THIS_MESSAGE.value,
-            scope_text=texts.SCOPE[ConsentScope.THIS_MESSAGE],
+            scope_text=texts.scope[ConsentScope.THIS_MESSAGE],
             expires_ms=row.expires_ms,
         )

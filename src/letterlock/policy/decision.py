@@ -5,6 +5,7 @@ from enum import Enum, unique
 from typing import Final
 
 from letterlock.assurance import indicator
+from letterlock.assurance.texts import english
 from letterlock.model.capability import Channel
 from letterlock.model.errors import Reason
 from letterlock.model.protection import EvidenceGrade, Protection
@@ -114,7 +115,11 @@ class Archive(Enum):
 
 @unique
 class Indicator(Enum):
-    """What a person is shown. The value is the key of the text; :attr:`text` is the English one."""
+    """What a person is shown. The value is the key of the text; :attr:`text` is the English one.
+
+    Those of :mod:`letterlock.assurance.indicator` but one: that a message is verified is said by the viewer's own
+    device, so no decision can say it. Besides, what only a decision can come to.
+    """
 
     E2EE_CLAIMED = "indicator.e2ee_claimed"
     E2EE_FRAMED = "indicator.e2ee_framed"
@@ -137,21 +142,10 @@ class Indicator(Enum):
     @property
     def text(self) -> str:
         """The English text: at most two sentences, and never a claim beyond the evidence."""
-        return _OWN_TEXTS.get(self) or indicator.Indicator(self.value).text
+        return english().indicator[self.value]
 
 
 _I = Indicator
-_OWN_TEXTS: Final[dict[Indicator, str]] = {
-    _I.FELL_BY_DEVICE: "Sent less protected than usual, because the sender agreed on their device.",
-    _I.FELL_BY_TENANT: "Sent less protected than usual, because the sender's organisation says that they agreed.",
-    _I.FELL_BY_POLICY: "Sent less protected than usual, because a written policy allows it.",
-    _I.NEEDS_ANSWER: "Not sent. It can go only less protected than usual, and that needs your answer.",
-    _I.HELD: "Held: not sent. It waits for a secure path.",
-    _I.REFUSED: "Refused: not sent.",
-}
-"""Of what only a decision can come to. All other words and texts are those of assurance, which has one more: that a
-message is verified is said by the viewer's own device, so no decision can say it."""
-
 EVIDENCE_SHOWN: Final[dict[EvidenceGrade, Indicator]] = {
     grade: Indicator(shown.value) for grade, shown in indicator.BY_GRADE.items() if grade is not EvidenceGrade.NONE
 } | {EvidenceGrade.NONE: _I.E2EE_CLAIMED}
