@@ -1,5 +1,5 @@
 .DELETE_ON_ERROR:
-.PHONY: help run env env-dev test test-long mutate bench check fmt lock
+.PHONY: help run env env-dev test test-long mutate bench bench-relay bench-synapse check fmt lock
 SHELL := /bin/bash
 PY := .venv/bin/python
 
@@ -36,6 +36,12 @@ mutate: env-dev ## changes the code that decides, line by line, and fails if no 
 bench: env-dev ## messages, latency and server CPU a message; then the memory of idle devices (9 minutes)
 	@$(PY) -m bench
 	@$(PY) -m bench.idle
+
+bench-relay: env-dev ## the relay by devices and group sizes, what TRACKED costs, encryption's share of the latency
+	@$(PY) -m bench.relay
+
+bench-synapse: env-dev ## this relay beside matrix-synapse in one run (installs that peer into an environment of its own)
+	@$(PY) -m bench.synapse
 
 fmt: env-dev
 	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .
