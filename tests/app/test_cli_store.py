@@ -39,6 +39,10 @@ BODY = "INSERT INTO sealed_body (message, sealed, generation) VALUES (1, x'00', 
 ATTACHMENT = "INSERT INTO attachment VALUES (1, 1, zeroblob(16), 1, NULL, 9, {received}, {due})"
 ATTACHMENT_KEY = "INSERT INTO attachment_key VALUES (1, x'00', 3)"
 INTERVAL = "INSERT INTO record_interval VALUES (1, zeroblob(32), {due})"
+GROUP = (
+    "INSERT INTO mls_group (no, tenant, ref, group_id, epoch, first_epoch, creator, log_seq, log_head, created_ms,"
+    " successor) VALUES ({no}, 1, x'{no:032x}', x'aa', 0, 0, 1, 0, x'', 0, {successor})"
+)
 SOUND = (TENANT, DEVICE, SEQ, message(), ITEM, BODY)
 
 BROKEN = {
@@ -57,6 +61,7 @@ BROKEN = {
     "messages_have_their_interval": ("UPDATE message SET entry = -7",),
     "waiting_records_have_no_hole": (INTERVAL.format(due=NOW), "INSERT INTO waiting_record VALUES (1, 1, x'')"),
     "members_are_devices": ("INSERT INTO group_member VALUES (1, 9)",),
+    "eras_follow_each_other": (GROUP.format(no=1, successor="NULL"), GROUP.format(no=2, successor=1)),
     "attachments_are_awaited": (ATTACHMENT.format(received=9, due=NOW), ATTACHMENT_KEY),
     "attachments_hold_what_they_say": (ATTACHMENT.format(received=8, due=NOW), ATTACHMENT_KEY),
     "ledger_has_all_entries": ("DELETE FROM ledger_entry WHERE i = 4",),

@@ -12,7 +12,9 @@ from tests.malicious_relay.relay import Answer, Item, b64, raw
 
 from letterlock.client import events
 from letterlock.client.errors import DeviceError, DeviceReason, GateError, GateReason
+from letterlock.client.floors import of_account
 from letterlock.client.groups import chain_next
+from letterlock.model.protection import Protection
 
 pytestmark = [EVERY_ADAPTER, pytest.mark.asyncio(loop_scope="module")]
 SECRET = b"CANARY-malicious-relay-words"
@@ -344,6 +346,41 @@ async def test_a_group_that_is_born_downgraded_is_not_joined(scene: Scene, chose
     assert [(type(event), getattr(event, "operation", "")) for event in found] == [(events.Finding, "welcome")]
     assert new not in bob.device.groups()
     # What there was goes on as it was.
+    await bob.say(ref, SECRET)
+    assert await alice.heard() == [SECRET]
+    assert scene.relay.obtained([SECRET]) == set()
+
+
+@pytest.mark.attack("A14")
+@pytest.mark.needs("node")
+@pytest.mark.parametrize("operation", ["downgraded_welcome", "forge_welcome"])
+async def test_an_era_that_the_relay_makes_up_takes_no_groups_place(
+    scene: Scene, chosen: Chosen, operation: str
+) -> None:
+    ref, (alice, bob) = await scene.group("alice", "bob")
+    peer = of_account(alice.device.account)
+    floor, fingerprint = bob.device.floors.floor(peer), bob.fingerprint(ref)
+    group_id = bob.device.group(ref).group_id
+    # The relay's account makes the group again under its own id, as a new era would be: one with and one without MLS.
+    spy = await scene.enrol("spy", chosen(FOREIGN))
+    claimed = await spy.device.claim(bob.device.account)
+    engine = spy.device.engine
+    assert isinstance(engine, TsMlsEngine)
+    engine.create(group_id)
+    wrong = {"wrong": "none"} if operation == "forge_welcome" else {}
+    welcome = engine.forged(operation, group_id, package=claimed[bob.device.device], **wrong)["welcome"]
+    new = "grp_" + "e2" * 16
+    members = [
+        {"account_id": str(who.device.account), "device_id": str(who.device.device)} for who in (spy, alice, bob)
+    ]
+    view = {"group": new, "group_id": b64(group_id), "epoch": 1, "chain": b64(bytes(32)), "members": members}
+    made_up: dict[str, Answer] = {f"GET /v1/groups/{new}": view, f"GET /v1/groups/{new}/commits": {"commits": []}}
+    bob.line.instead = lambda call, body: made_up.get(call)
+    bob.line.slip_in("welcome", new, raw(welcome))
+    assert [(operation, stopped) for operation, _, stopped in await bob.findings()] == [("welcome", False)]
+    assert list(bob.device.groups()) == [ref]
+    assert (bob.device.floors.floor(peer), bob.fingerprint(ref)) == (floor, fingerprint)
+    assert floor.protection is Protection.E2EE
     await bob.say(ref, SECRET)
     assert await alice.heard() == [SECRET]
     assert scene.relay.obtained([SECRET]) == set()

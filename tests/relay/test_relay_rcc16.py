@@ -69,7 +69,7 @@ def test_roots_that_are_gone_end_the_following_without_an_alarm() -> None:
 
 
 def replace_standing(held: PublicState, standing: GroupStanding) -> PublicState:
-    return PublicState(held.epoch, standing, held.until_ms, held.gaps, held.state)
+    return PublicState(held.epoch, standing, held.until_ms, held.gaps, held.state, era=held.era)
 
 
 def test_certificates_without_an_era_are_no_group_of_either_kind() -> None:

@@ -261,8 +261,8 @@ class Person:
             return first(self.account, issued_ms, self.identity.public, entries)
         return successor(self.head, issued_ms, entries)
 
-    def signed(self, content: DeviceList, environment: str = ENVIRONMENT) -> bytes:
-        return sign_list(content, TENANTS[self.tenant], environment, self.identity).encode()
+    def signed(self, content: DeviceList, environment: str = ENVIRONMENT, tenant: TenantId | None = None) -> bytes:
+        return sign_list(content, tenant or TENANTS[self.tenant], environment, self.identity).encode()
 
     async def publish(self, world: World, phones: Iterable[Phone]) -> bytes:
         content = self.next_list(phones)

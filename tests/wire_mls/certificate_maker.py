@@ -120,9 +120,8 @@ def chain_of(signer: Signer, wish: Wish = LEAF) -> tuple[bytes, ...]:
 
 def certified(signer: Signer, wish: Wish = LEAF) -> LeafMaker:
     """A member's leaf."""
-    return LeafMaker(
-        signer, certificates=chain_of(signer, wish), can_extensions=ABLE, lifetime=(0, NOW_S + 365 * DAY_S)
-    )
+    lifetime = (0, max(NOW_S + 365 * DAY_S, wish.until))
+    return LeafMaker(signer, certificates=chain_of(signer, wish), can_extensions=ABLE, lifetime=lifetime)
 
 
 def rcs_group(names: str, *extensions: Extension, **wishes: Wish) -> tuple[Made, bytes]:

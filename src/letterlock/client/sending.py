@@ -39,6 +39,7 @@ HTTP_RESULTS: Final = {
     "too_large": stream.ResultStatus.TOO_LARGE,
     "group_quarantined": stream.ResultStatus.GROUP_QUARANTINED,
     "mailbox_quota": stream.ResultStatus.MAILBOX_QUOTA,
+    "wrong_era": stream.ResultStatus.WRONG_ERA,
     "wrong_group": stream.ResultStatus.UNKNOWN_TARGET,
     "bad_body": stream.ResultStatus.QUARANTINED,
 }

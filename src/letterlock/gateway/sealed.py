@@ -137,6 +137,7 @@ _REFUSED: Final = {
     CommitReason.EPOCH_TOO_OLD: ResultStatus.EPOCH_TOO_OLD,
     CommitReason.GROUP_QUARANTINED: ResultStatus.GROUP_QUARANTINED,
     CommitReason.MAILBOX_QUOTA: ResultStatus.MAILBOX_QUOTA,
+    CommitReason.WRONG_ERA: ResultStatus.WRONG_ERA,
 }
 
 

@@ -22,10 +22,12 @@ class WrongEpochError(RelayError):
     Args:
         current_epoch: the head.
         missing: the caller's mailbox sequences that hold the commits it lacks.
+        current_era: of a group of RCS clients (RCC.16).
     """
 
-    def __init__(self, current_epoch: int, missing: tuple[int, ...]) -> None:
-        super().__init__(RelayReason.WRONG_EPOCH, current_epoch=current_epoch)
+    def __init__(self, current_epoch: int, missing: tuple[int, ...], current_era: int | None = None) -> None:
+        eras = {} if current_era is None else {"current_era": current_era}
+        super().__init__(RelayReason.WRONG_EPOCH, current_epoch=current_epoch, **eras)
         self.missing = missing
 
 

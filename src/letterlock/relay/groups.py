@@ -1,10 +1,11 @@
 """Groups: created, committed to in order, looked at. The relay compares epochs and keeps the log; it holds no key."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
-from typing import Final
+from typing import Final, TypeVar
 
 from letterlock.custody.sealing import StorageKey, seal_sealed, unseal_sealed
 from letterlock.model.clock import Clock
@@ -12,15 +13,18 @@ from letterlock.model.ids import ID_BYTES, GroupRef, MessageId, TenantId
 from letterlock.relay.accounts import SALT_BYTES
 from letterlock.relay.bundle import Bundle, check, check_group_info
 from letterlock.relay.directory import GroupDirectory, GroupHead
+from letterlock.relay.eras import born_downgraded, check_era, next_era
 from letterlock.relay.errors import RelayError, WrongEpochError
 from letterlock.relay.limits import COMMITS_PER_ANSWER, MAILBOX_TTL_MS
 from letterlock.relay.ports import Committer, Delivery, Entropy, HandshakePolicy, Reads, SealingKeys, settle
 from letterlock.relay.tracking import Followed, Seen, anchor_again, follow
 from letterlock.storage.errors import CommitReason, CommitRefused, StorageError, StorageReason
 from letterlock.storage.relay_commands import (
+    AdvanceEra,
     AnchorGroup,
     CommitGroup,
     CreateGroup,
+    EraAdvanced,
     GroupAnchored,
     GroupCommitted,
     GroupCreated,
@@ -43,6 +47,7 @@ MAX_STALE: Final = 3
 LARGE_STATE: Final = 32 * 1024
 """Bytes of public state, some hundred members, from which on a commit is followed beside the event loop: below it
 takes a few milliseconds, above it the other devices would notice."""
+T = TypeVar("T")
 _LOG: Final = b"letterlock group log v1\0"
 _SIZES: Final = (256, 512, 1_024, 2_048, 4_096, 16_384, 65_536)
 """Upper bounds of size buckets, as for messages."""
@@ -53,6 +58,13 @@ _SEVERITIES: Final = {
     FindingCode.GROUP_REANCHORED: Severity.NOTICE,
     FindingCode.GROUP_FORKED: Severity.CRITICAL,
 }
+
+
+_TRIED: Final = {
+    RelayReason.EXTERNAL_COMMIT: FindingCode.EXTERNAL_COMMIT,
+    RelayReason.BORN_DOWNGRADED: FindingCode.DOWNGRADE_SUSPECTED,
+}
+"""Refusals that are recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +99,19 @@ def _tracking(public: PublicState | None, leaves: frozenset[int]) -> Tracking | 
     if public is None:
         return None
     mailboxes = leaves if public.standing is GroupStanding.FOLLOWED else frozenset[int]()
-    return Tracking(public.epoch, public.standing, public.until_ms, public.gaps, mailboxes)
+    return Tracking(public.epoch, public.standing, public.until_ms, public.gaps, mailboxes, public.era)
+
+
+def _size(bundle: Bundle, public: PublicState | None) -> int:
+    size = len(bundle.commit) + sum(len(one.body) for one in bundle.welcomes)
+    return size + (0 if public is None else len(public.state))
+
+
+async def _beside(work: Callable[[], T], size: int) -> T:
+    """Does what takes long beside the event loop; ``size`` is that of the state in hand."""
+    if size < LARGE_STATE:
+        return work()
+    return await asyncio.get_running_loop().run_in_executor(None, work)
 
 
 class Groups:
@@ -158,8 +182,8 @@ class Groups:
         Raises:
             WrongEpochError: another commit was first.
             RelayError: NOT_FOUND, NOT_A_MEMBER, IDEMPOTENCY_CONFLICT,
-                GROUP_QUARANTINED, BAD_COMMIT, EXTERNAL_COMMIT, BAD_WELCOME,
-                BAD_GROUP_INFO, SUITE_NOT_ALLOWED, BAD_MEMBERS, SESSION_ENDED.
+                GROUP_QUARANTINED, WRONG_ERA, BAD_COMMIT, EXTERNAL_COMMIT, BAD_WELCOME,
+                BAD_GROUP_INFO, SUITE_NOT_ALLOWED, BORN_DOWNGRADED, BAD_MEMBERS, SESSION_ENDED.
             StorageError: the store failed, or decisions kept changing.
         """
         group, member, earlier = await self._reads.before_commit(
@@ -175,12 +199,12 @@ class Groups:
             return GroupCommitted(earlier.epoch, earlier.chain, earlier.record_hash, (), repeated=True)
         if not member:
             raise RelayError(RelayReason.NOT_A_MEMBER)
-        try:
-            private = check(bundle, group.group_id, self._suites)
-        except RelayError as error:
-            if error.reason is RelayReason.EXTERNAL_COMMIT:
-                await self._note_external(caller)
-            raise
+        if group.superseded is not None:
+            raise RelayError(RelayReason.WRONG_ERA, current_era=group.superseded.era)
+        private = await self._checked(caller, group, bundle)
+        check_era(bundle.group_info, group.era)
+        if bundle.base_epoch == group.first_epoch and born_downgraded(bundle.group_info):
+            raise await self._noted(caller, RelayReason.BORN_DOWNGRADED)
         head = self._directory.learn(group)
         for _ in range(MAX_STALE):
             try:
@@ -194,8 +218,83 @@ class Groups:
                     raise
                 current = int(str(error.facts["current_epoch"]))
                 missing = await self._reads.missing_commits(caller.mailbox, group.number, bundle.base_epoch)
-                raise WrongEpochError(current, missing) from None
+                raise WrongEpochError(current, missing, group.era) from None
         raise StorageError(StorageReason.OVERLOADED)
+
+    async def advance_era(self, caller: Caller, ref: GroupRef, bundle: Bundle) -> EraAdvanced:
+        """Makes a group of RCS clients again in the place of the one before, with the same members (RCC.16).
+
+        Args:
+            caller: a member.
+            ref: of the group whose era is over then.
+            bundle: the first commit of the new one, which adds and welcomes every other member that gets fan-out.
+
+        Raises:
+            RelayError: NOT_FOUND, NOT_A_MEMBER, IDEMPOTENCY_CONFLICT, GROUP_QUARANTINED, ERA_UNKNOWN, WRONG_ERA,
+                ERA_QUOTA, BORN_DOWNGRADED, BAD_EPOCH, BAD_COMMIT, EXTERNAL_COMMIT, BAD_WELCOME, BAD_GROUP_INFO,
+                SUITE_NOT_ALLOWED, BAD_MEMBERS, MAILBOX_QUOTA, SESSION_ENDED.
+            StorageError: the store failed, or decisions kept changing.
+        """
+        group, member = await self._reads.member_group(caller.tenant, ref.value, caller.mailbox)
+        if group is None:
+            raise RelayError(RelayReason.NOT_FOUND)
+        held, rows, earlier = await self._reads.before_era(group.number, caller.mailbox, bundle.idempotency_key)
+        digest = bundle.digest()
+        if earlier is not None:
+            if earlier.commit.request_hash != digest:
+                raise RelayError(RelayReason.IDEMPOTENCY_CONFLICT)
+            first = earlier.commit
+            done = GroupCommitted(first.epoch, first.chain, first.record_hash, (), repeated=True)
+            return EraAdvanced(earlier.ref, earlier.era, done)
+        if not member:
+            raise RelayError(RelayReason.NOT_A_MEMBER)
+        if group.quarantined is not None:
+            raise RelayError(RelayReason.GROUP_QUARANTINED)
+        if group.superseded is not None:
+            raise RelayError(RelayReason.WRONG_ERA, current_era=group.superseded.era)
+        if bundle.base_epoch not in FIRST_EPOCHS:
+            raise RelayError(RelayReason.BAD_EPOCH)
+        private = await self._checked(caller, group, bundle)
+        leaves = {row.mailbox: row.leaf_key for row in rows}
+        seen = Seen(bundle.base_epoch, bundle.commit, private, bundle.group_info, leaves, caller.mailbox)
+        work = partial(next_era, held, seen, self._clock.now_ms() // 1_000, self._roots)
+        try:
+            public = await _beside(work, len(bundle.group_info or b""))
+        except RelayError as error:
+            if error.reason is RelayReason.BORN_DOWNGRADED:
+                raise await self._noted(caller, error.reason) from None
+            raise
+        assert public.era is not None, "what follows an era has one"
+        return await self._supersede(caller, group, bundle, digest, public, public.era)
+
+    async def _supersede(
+        self, caller: Caller, old: GroupRow, bundle: Bundle, digest: bytes, public: PublicState, era: int
+    ) -> EraAdvanced:
+        ref, chain = self._entropy(ID_BYTES), first_chain(old.group_id, bundle.base_epoch)
+
+        def then(outcome: EraAdvanced) -> None:
+            self._directory.lower((old.number,))
+            self._delivery.notify(outcome.commit.deliveries)
+
+        for _ in range(MAX_STALE):
+            request = self._request(caller, 0, bundle, False, digest, Followed(public, None))
+            command = AdvanceEra(old.number, era, ref, old.group_id, chain, request, self._entropy(SALT_BYTES))
+            try:
+                size = _size(bundle, public)
+                return await settle(self._committer, command, EraAdvanced, then, tenant=caller.tenant, size=size)
+            except CommitRefused as refusal:
+                if refusal.reason is not CommitReason.STALE_DECISION:
+                    raise
+        raise StorageError(StorageReason.OVERLOADED)
+
+    async def _checked(self, caller: Caller, group: GroupRow, bundle: Bundle) -> bool:
+        """Whether a bundle's commit is private; an external one is recorded."""
+        try:
+            return check(bundle, group.group_id, self._suites)
+        except RelayError as error:
+            if error.reason is RelayReason.EXTERNAL_COMMIT:
+                await self._noted(caller, error.reason)
+            raise
 
     async def _follow(
         self, caller: Caller, head: GroupHead, bundle: Bundle, private: bool
@@ -210,9 +309,7 @@ class Groups:
         seen = Seen(bundle.base_epoch, bundle.commit, private, bundle.group_info, leaves, caller.mailbox)
         work = partial(follow, held, seen, self._clock.now_ms() // 1_000, self._roots)
         size = 0 if held is None else len(held.state)
-        if max(size, len(bundle.group_info or b"")) < LARGE_STATE:
-            return work(), frozenset(leaves)
-        return await asyncio.get_running_loop().run_in_executor(None, work), frozenset(leaves)
+        return await _beside(work, max(size, len(bundle.group_info or b""))), frozenset(leaves)
 
     async def _apply(
         self,
@@ -224,13 +321,27 @@ class Groups:
         followed: Followed,
         leaves: frozenset[int],
     ) -> GroupCommitted:
+        command = self._request(caller, head.number, bundle, private, digest, followed)
+        tracking = _tracking(followed.public, leaves)
+
+        def then(outcome: GroupCommitted) -> None:
+            self._directory.advance(head, outcome.epoch, tracking)
+            self._delivery.notify(outcome.deliveries)
+
+        size = _size(bundle, followed.public)
+        return await settle(self._committer, command, GroupCommitted, then, tenant=caller.tenant, size=size)
+
+    def _request(
+        self, caller: Caller, group: int, bundle: Bundle, private: bool, digest: bytes, followed: Followed
+    ) -> CommitGroup:
+        """What the writer is asked for."""
         now = self._clock.now_ms()
         key = self._keys.current(now)
         shown, relied = self._policy.shown(caller.tenant)
-        command = CommitGroup(
+        return CommitGroup(
             tenant=caller.tenant,
             caller=caller.mailbox,
-            group=head.number,
+            group=group,
             base_epoch=bundle.base_epoch,
             commit=self._sealed(caller, key, bundle.commit),
             commit_hash=sha256(bundle.commit).digest(),
@@ -251,15 +362,6 @@ class Groups:
             public=followed.public,
             finding=self._finding(caller, followed.finding),
         )
-        tracking = _tracking(followed.public, leaves)
-
-        def then(outcome: GroupCommitted) -> None:
-            self._directory.advance(head, outcome.epoch, tracking)
-            self._delivery.notify(outcome.deliveries)
-
-        size = len(bundle.commit) + sum(len(one.body) for one in bundle.welcomes)
-        size += 0 if followed.public is None else len(followed.public.state)
-        return await settle(self._committer, command, GroupCommitted, then, tenant=caller.tenant, size=size)
 
     async def anchor(self, caller: Caller, ref: GroupRef, group_info: bytes) -> GroupRow:
         """Follows a group from a GroupInfo of its head: for the first time, or after a gap that stays on record.
@@ -268,9 +370,11 @@ class Groups:
             the group as it stands then.
 
         Raises:
-            RelayError: NOT_FOUND, NOT_A_MEMBER, BAD_GROUP_INFO, SUITE_NOT_ALLOWED, SESSION_ENDED.
+            RelayError: NOT_FOUND, NOT_A_MEMBER, WRONG_ERA, BAD_GROUP_INFO, SUITE_NOT_ALLOWED, SESSION_ENDED.
         """
         group = await self._for_member(caller, ref)
+        if group.superseded is not None:
+            raise RelayError(RelayReason.WRONG_ERA, current_era=group.superseded.era)
         check_group_info(group_info, group.group_id, group.epoch, self._suites)
         held, rows = await self._reads.before_following(caller.tenant, group.number, (), ())
         leaves = {row.mailbox: row.leaf_key for row in rows}
@@ -300,9 +404,11 @@ class Groups:
         bucket = next((n for n, bound in enumerate(_SIZES) if len(body) <= bound), len(_SIZES))
         return SealedHandshake(message.value, seal_sealed(key, caller.tenant_id, message, body), bucket)
 
-    async def _note_external(self, caller: Caller) -> None:
-        finding = NoteFinding(FindingCode.EXTERNAL_COMMIT, Severity.WARNING, caller.account, self._entropy(SALT_BYTES))
+    async def _noted(self, caller: Caller, reason: RelayReason) -> RelayError:
+        """The refusal of what somebody tried, once it is in the ledger."""
+        finding = NoteFinding(_TRIED[reason], Severity.WARNING, caller.account, self._entropy(SALT_BYTES))
         await settle(self._committer, finding, type(None), tenant=caller.tenant)
+        return RelayError(reason)
 
     async def look(self, caller: Caller, ref: GroupRef) -> tuple[GroupRow, tuple[MemberRow, ...]]:
         """A group's head and whose leaves are in it, for a member.

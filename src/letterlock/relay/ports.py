@@ -13,6 +13,7 @@ from letterlock.storage.relay_rows import (
     AccountRow,
     CommitRow,
     EarlierCommit,
+    EarlierEra,
     FullMailbox,
     GroupRow,
     ItemRow,
@@ -112,6 +113,12 @@ class Reads(Protocol):
         self, tenant: int, group: int, adds: Sequence[bytes], removes: Sequence[bytes]
     ) -> tuple[PublicState | None, tuple[LeafRow, ...]]:
         """A group's stored public state, and the listed leaf keys of its members as a commit would leave them."""
+        ...
+
+    async def before_era(
+        self, group: int, mailbox: int, idempotency_key: bytes
+    ) -> tuple[PublicState | None, tuple[LeafRow, ...], EarlierEra | None]:
+        """A group's public state, the listed leaf keys of those who get fan-out, and the era this caller made of it."""
         ...
 
     async def missing_commits(self, mailbox: int, group: int, base_epoch: int) -> tuple[int, ...]:

@@ -98,7 +98,7 @@ def follow(held: PublicState | None, seen: Seen, now_s: int, roots: tuple[Root, 
         return _lose(held, FindingCode.GROUP_UNREADABLE)
     try:
         before = unpack(held.state)
-        rule = _rule(before.era, roots)
+        rule = rule_for(before.era, roots)
         if rule is None:
             return _lose(held, None)
         committer = parse_public_commit(seen.commit).sender.index
@@ -114,7 +114,7 @@ def follow(held: PublicState | None, seen: Seen, now_s: int, roots: tuple[Root, 
             after.agrees(seen.group_info)
         except FollowError:
             return _lose(held, FindingCode.GROUP_FORKED)
-    return _judge(after, seen.leaves, now_s, held.standing)
+    return judge(after, seen.leaves, now_s, held.standing)
 
 
 def anchor_again(
@@ -137,7 +137,7 @@ def anchor_again(
         FollowError: not an anchor for this group, its leaves are not the members', or its members show certificates
             and there are no roots for them (CREDENTIAL).
     """
-    rule = _rule(era_of(group_info), roots)
+    rule = rule_for(era_of(group_info), roots)
     if rule is None:
         raise FollowError(FollowReason.CREDENTIAL)
     if held is None:
@@ -147,7 +147,7 @@ def anchor_again(
     else:
         group = unpack(held.state)
         group.agrees(group_info)
-    judged = _judge(group, leaves, now_s, GroupStanding.FOLLOWED)
+    judged = judge(group, leaves, now_s, GroupStanding.FOLLOWED)
     assert judged.public is not None, "a judged group has a state"
     if judged.public.standing is not GroupStanding.FOLLOWED:
         raise FollowError(FollowReason.CREDENTIAL)
@@ -155,7 +155,7 @@ def anchor_again(
     return judged.public, FindingCode.GROUP_REANCHORED if again else None
 
 
-def _rule(era: int | None, roots: tuple[Root, ...]) -> CredentialRule | None:
+def rule_for(era: int | None, roots: tuple[Root, ...]) -> CredentialRule | None:
     """Who may be in a group with this era; None where nobody here can tell."""
     if era is None:
         return _RULE
@@ -167,7 +167,7 @@ def _begin(seen: Seen, now_s: int, roots: tuple[Root, ...]) -> Followed:
         return Followed(None, None)
     rule: CredentialRule | None = None
     try:
-        rule = _rule(era_of(seen.group_info), roots)
+        rule = rule_for(era_of(seen.group_info), roots)
         if rule is None:
             return Followed(None, None)
         group = anchor(seen.group_info, rule, now_s)
@@ -175,10 +175,10 @@ def _begin(seen: Seen, now_s: int, roots: tuple[Root, ...]) -> Followed:
         # Certificates in a group without an era: neither of the two kinds that are followed.
         other = rule is _RULE and error.facts.get("credential") is CredentialReason.KIND
         return Followed(None, None if other or error.reason in _NOT_FOLLOWED else _refused(error))
-    return _judge(group, seen.leaves, now_s, GroupStanding.FOLLOWED)
+    return judge(group, seen.leaves, now_s, GroupStanding.FOLLOWED)
 
 
-def _judge(group: PublicGroup, leaves: Mapping[int, bytes], now_s: int, before: GroupStanding) -> Followed:
+def judge(group: PublicGroup, leaves: Mapping[int, bytes], now_s: int, before: GroupStanding) -> Followed:
     """Whether the leaves are those of the members, hold, and go on; what was noticed before is not noticed again."""
     finding: FindingCode | None = None
     if sorted(one.signature_key for one in group.roster()) != sorted(leaves.values()):
@@ -193,7 +193,7 @@ def _judge(group: PublicGroup, leaves: Mapping[int, bytes], now_s: int, before: 
     roster = b""
     if standing is GroupStanding.FOLLOWED:
         roster = roster_hash(group.group_id, group.epoch, [(one.leaf, one.signature_key) for one in members])
-    public = PublicState(group.epoch, standing, until_ms, group.gaps, pack(group), roster, len(members))
+    public = PublicState(group.epoch, standing, until_ms, group.gaps, pack(group), roster, len(members), group.era)
     return Followed(public, finding if before is GroupStanding.FOLLOWED else None)
 
 
@@ -204,5 +204,5 @@ def _refused(error: FollowError) -> FindingCode:
 
 
 def _lose(held: PublicState, finding: FindingCode | None) -> Followed:
-    lost = PublicState(held.epoch, GroupStanding.LOST, held.until_ms, held.gaps, held.state)
+    lost = PublicState(held.epoch, GroupStanding.LOST, held.until_ms, held.gaps, held.state, era=held.era)
     return Followed(lost, finding)

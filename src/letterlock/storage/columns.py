@@ -98,11 +98,12 @@ TABLES: Final[dict[str, dict[str, Column]]] = {
     "published_package": _table(_L.PACKAGE, pseudonym="tenant ref", state="expires_ms"),
     "mls_group": _table(
         _L.GROUP, pseudonym="no tenant ref group_id", routing="creator",
-        state="epoch first_epoch private_handshakes log_seq log_head created_ms",
+        state="epoch first_epoch private_handshakes log_seq log_head created_ms successor",
     ),
     "group_member": _table(_L.GROUP, routing="group_no mailbox"),
     "group_silent": _table(_L.GROUP, routing="group_no mailbox"),
-    "group_public": _table(_L.GROUP, routing="group_no state", state="epoch standing until_ms gaps"),
+    "group_public": _table(_L.GROUP, routing="group_no state", state="epoch standing until_ms gaps era"),
+    "group_era": _table(_L.GROUP, routing="group_no", state="era entry created_ms", opening="salt"),
     "group_log": _table(
         _L.GROUP_LOG, routing="group_no committer", pseudonym="message_id message idempotency_key request_hash",
         state="seq base_epoch log_head generation created_ms", ledger="record_hash", sealed="sealed",

@@ -41,6 +41,7 @@ class CommitReason(Reason):
     ALREADY_ANSWERED = "already_answered"
     GROUP_QUARANTINED = "group_quarantined"
     MAILBOX_QUOTA = "mailbox_quota"
+    WRONG_ERA = "wrong_era"
 
 
 class CommitRefused(OperationError[CommitReason]):

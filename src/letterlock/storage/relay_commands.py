@@ -59,6 +59,13 @@ class RelayReason(Reason):
     ACK_AHEAD = "ack_ahead"
     GROUP_QUARANTINED = "group_quarantined"
     """Two accounts reported a commit of this group: it takes nothing any more."""
+    WRONG_ERA = "wrong_era"
+    """RCC.16: another era than the group's, or a group in whose place a later era is; only the next one advances."""
+    ERA_UNKNOWN = "era_unknown"
+    """RCC.16: the group has no era that was followed here, so that none can come after it."""
+    BORN_DOWNGRADED = "born_downgraded"
+    """RCC.16: a group or era whose first GroupInfo carries ``end_mls`` (A14)."""
+    ERA_QUOTA = "era_quota"
     NOT_QUARANTINED = "not_quarantined"
     """Only a quarantined group is replaced."""
     BAD_REPORT = "bad_report"
@@ -313,6 +320,8 @@ class PublicState(Struct, frozen=True):
     """Names the members at this epoch (:func:`letterlock.assurance.receipts.roster_hash`); empty where they are not
     the listed ones."""
     leaves: int = 0
+    era: int | None = None
+    """Of a group of RCS clients (RCC.16)."""
 
 
 class CreateGroup(Struct, frozen=True):
@@ -454,6 +463,35 @@ class GroupCommitted(Struct, frozen=True):
     record_hash: bytes
     deliveries: tuple[tuple[int, int], ...]
     repeated: bool
+
+
+class AdvanceEra(Struct, frozen=True):
+    """A group is made again under its MLS id, with the same members, in the place of the one before: all or nothing.
+
+    Attributes:
+        group: the number of the one before.
+        era: of the new one.
+        ref: the new one's name.
+        chain: the head of its empty log.
+        commit: its first commit, which welcomes every other member; its ``group`` is not known yet, and 0.
+        salt: fresh, for the entry that says so.
+    """
+
+    group: int
+    era: int
+    ref: bytes
+    group_id: bytes
+    chain: bytes
+    commit: CommitGroup
+    salt: bytes
+
+
+class EraAdvanced(Struct, frozen=True):
+    """The new group and its first commit."""
+
+    ref: bytes
+    era: int
+    commit: GroupCommitted
 
 
 class ResetMailbox(Struct, frozen=True):

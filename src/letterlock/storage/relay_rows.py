@@ -61,6 +61,7 @@ class Tracking(Struct, frozen=True):
     until_ms: int
     gaps: int
     mailboxes: frozenset[int]
+    era: int | None = None
 
 
 class Quarantined(Struct, frozen=True):
@@ -69,6 +70,13 @@ class Quarantined(Struct, frozen=True):
     base_epoch: int
     commit_hash: bytes
     since_ms: int
+
+
+class Superseded(Struct, frozen=True):
+    """The group in whose place another era is (RCC.16): its name, and its era."""
+
+    ref: bytes
+    era: int
 
 
 class LeafRow(Struct, frozen=True):
@@ -91,6 +99,10 @@ class GroupRow(Struct, frozen=True):
     private_handshakes: bool
     tracking: Tracking | None = None
     quarantined: Quarantined | None = None
+    era: int | None = None
+    """As far as the group is, or was, followed."""
+    superseded: Superseded | None = None
+    """The era in force, where it is a later one."""
 
 
 class MemberRow(Struct, frozen=True):
@@ -107,6 +119,14 @@ class EarlierCommit(Struct, frozen=True):
     epoch: int
     chain: bytes
     record_hash: bytes
+
+
+class EarlierEra(Struct, frozen=True):
+    """The era that this caller made of a group, under the same idempotency key."""
+
+    ref: bytes
+    era: int
+    commit: EarlierCommit
 
 
 class CommitRow(Struct, frozen=True):

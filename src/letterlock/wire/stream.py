@@ -92,6 +92,8 @@ class ResultStatus(IntEnum):
     """Members reported a commit that they cannot take: the group is over, and a new one is needed."""
     MAILBOX_QUOTA = 11
     """Not accepted: too much of this sender, or its tenant, waits in mailboxes; try again later, this one first."""
+    WRONG_ERA = 12
+    """RCC.16 incorrect-era: another era than the group's, or a later one is in the group's place."""
 
 
 @unique

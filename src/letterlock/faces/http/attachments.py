@@ -59,7 +59,7 @@ def attachment_routes(attachments: Attachments) -> tuple[Route, ...]:
             "Begin to upload an encrypted attachment for a group, or ask how far the upload is.",
             Access.DEVICE, guard(do.begin), s.NewAttachment, {201: s.AttachmentAnswer, 200: s.AttachmentAnswer},
             problems(
-                _R.SESSION_ENDED, _R.NOT_FOUND, _R.NOT_A_MEMBER, _R.NO_RECIPIENTS, _R.GROUP_QUARANTINED,
+                _R.SESSION_ENDED, _R.NOT_FOUND, _R.NOT_A_MEMBER, _R.NO_RECIPIENTS, _R.GROUP_QUARANTINED, _R.WRONG_ERA,
                 _R.ATTACHMENT_SIZE, _R.ATTACHMENT_EXISTS, _R.ATTACHMENT_QUOTA,
             ),
         ),
@@ -68,7 +68,7 @@ def attachment_routes(attachments: Attachments) -> tuple[Route, ...]:
             Access.DEVICE, guard(do.append), s.NewPiece, {200: s.AttachmentAnswer},
             problems(
                 _R.SESSION_ENDED, _R.NOT_FOUND, _R.WRONG_OFFSET, _R.ATTACHMENT_SIZE, _R.NOT_A_MEMBER, _R.NO_RECIPIENTS,
-                _R.GROUP_QUARANTINED,
+                _R.GROUP_QUARANTINED, _R.WRONG_ERA,
             ),
             max_body=MAX_PIECE_BODY,
         ),

@@ -8,6 +8,7 @@ from letterlock.model.ids import DeviceId, Id
 from letterlock.relay.errors import RelayError, WrongEpochError
 from letterlock.relay.groups import Caller
 from letterlock.storage.relay_commands import RelayReason
+from letterlock.wire.imdn import ServerFailure
 
 _R = RelayReason
 STATUS: Final[dict[RelayReason, int]] = {
@@ -40,6 +41,10 @@ STATUS: Final[dict[RelayReason, int]] = {
     _R.WRONG_EPOCH: 409,
     _R.ACK_AHEAD: 409,
     _R.GROUP_QUARANTINED: 409,
+    _R.WRONG_ERA: 409,
+    _R.ERA_UNKNOWN: 409,
+    _R.BORN_DOWNGRADED: 409,
+    _R.ERA_QUOTA: 429,
     _R.NOT_QUARANTINED: 409,
     _R.BAD_REPORT: 422,
     _R.REPORT_STALE: 409,
@@ -63,6 +68,14 @@ STATUS: Final[dict[RelayReason, int]] = {
 }
 """Total: a test holds it against the closed list of reasons."""
 
+RCC16: Final = {
+    _R.WRONG_ERA: ServerFailure.INCORRECT_ERA,
+    _R.WRONG_EPOCH: ServerFailure.INCORRECT_EPOCH,
+    _R.BORN_DOWNGRADED: ServerFailure.MLS_GROUP_HAS_END_MLS,
+    _R.ERA_QUOTA: ServerFailure.ERA_ADVANCEMENT_QUOTA_REACHED,
+}
+"""The words that RCS clients know for a refusal (RCC.16, section 7.7.2.1)."""
+
 T = TypeVar("T", bound=Id)
 
 
@@ -72,6 +85,8 @@ def problem_of(error: RelayError) -> Problem:
     headers: tuple[tuple[bytes, bytes], ...] = ()
     if isinstance(error, WrongEpochError):
         members["missing"] = list(error.missing)
+    if error.reason in RCC16 and (error.reason is not RelayReason.WRONG_EPOCH or "current_era" in members):
+        members["rcc16"] = RCC16[error.reason].token
     if error.reason is RelayReason.CLAIM_QUOTA:
         headers = ((b"retry-after", str(members["retry_after_s"]).encode()),)
     return Problem(error.reason.value, STATUS[error.reason], members=members, headers=headers)

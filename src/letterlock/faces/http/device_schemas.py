@@ -187,6 +187,16 @@ class CommitAnswer(Struct, frozen=True):
     leaf_hash: bytes
 
 
+class EraAnswer(Struct, frozen=True):
+    """The group of the new era, where it stands after its first commit, and the leaf hash of the commit's record."""
+
+    group: str
+    era: int
+    epoch: int
+    chain: bytes
+    leaf_hash: bytes
+
+
 class Member(Struct, frozen=True):
     """A hint: whoever believes it looks at the account's signed list."""
 
@@ -210,6 +220,13 @@ class QuarantineAnswer(Struct, frozen=True):
     since_ms: int
 
 
+class SupersededAnswer(Struct, frozen=True):
+    """The group that is in the place of this one, and its era (RCC.16)."""
+
+    group: str
+    era: int
+
+
 class GroupStateAnswer(Struct, frozen=True):
     """Where a group stands."""
 
@@ -220,6 +237,8 @@ class GroupStateAnswer(Struct, frozen=True):
     members: list[Member]
     tracking: TrackingAnswer
     quarantine: QuarantineAnswer | None = None
+    era: int | None = None
+    superseded_by: SupersededAnswer | None = None
 
 
 class NewAnchor(Struct, frozen=True, forbid_unknown_fields=True):

@@ -165,8 +165,21 @@ class _Handlers:
         return Answer(201 if created else 200, s.GroupAnswer(str(ref), body.epoch, chain))
 
     async def commit(self, call: Call) -> Answer:
+        bundle = self._bundle(call)
+        done = await self._groups.commit(_caller(call), _id(GroupRef, call.path["group"]), bundle)
+        return Answer(201, s.CommitAnswer(done.epoch, done.chain, done.record_hash))
+
+    async def advance_era(self, call: Call) -> Answer:
+        bundle = self._bundle(call)
+        made = await self._groups.advance_era(_caller(call), _id(GroupRef, call.path["group"]), bundle)
+        done = made.commit
+        answer = s.EraAnswer(str(GroupRef(made.ref)), made.era, done.epoch, done.chain, done.record_hash)
+        return Answer(201, answer)
+
+    def _bundle(self, call: Call) -> Bundle:
         body: s.NewCommit = call.body
-        bundle = Bundle(
+        self._sessions.hear(call.device.mailbox, body.state_counter)
+        return Bundle(
             group_id=body.group_id,
             base_epoch=body.base_epoch,
             commit=body.commit,
@@ -177,9 +190,6 @@ class _Handlers:
             idempotency_key=body.idempotency_key,
             state_counter=body.state_counter,
         )
-        self._sessions.hear(call.device.mailbox, body.state_counter)
-        done = await self._groups.commit(_caller(call), _id(GroupRef, call.path["group"]), bundle)
-        return Answer(201, s.CommitAnswer(done.epoch, done.chain, done.record_hash))
 
     async def group(self, call: Call) -> Answer:
         ref = _id(GroupRef, call.path["group"])
@@ -187,7 +197,11 @@ class _Handlers:
         listed = [_member(one) for one in members]
         found = row.quarantined
         over = None if found is None else s.QuarantineAnswer(found.base_epoch, found.commit_hash, found.since_ms)
-        answer = s.GroupStateAnswer(str(ref), row.group_id, row.epoch, row.chain, listed, _tracking(row.tracking), over)
+        later = row.superseded
+        after = None if later is None else s.SupersededAnswer(str(GroupRef(later.ref)), later.era)
+        answer = s.GroupStateAnswer(
+            str(ref), row.group_id, row.epoch, row.chain, listed, _tracking(row.tracking), over, row.era, after
+        )
         return Answer(200, answer)
 
     async def anchor(self, call: Call) -> Answer:
@@ -260,6 +274,11 @@ def device_routes(services: DeviceServices) -> tuple[Route, ...]:
     account, device, group = "/v1/accounts/{account_id}", "/v1/devices/{device_id}", "/v1/groups/{group}"
     own = (_R.NOT_FOUND, _R.NOT_YOUR_DEVICE)
     member = (_R.NOT_FOUND, _R.NOT_A_MEMBER)
+    bundled = (
+        *member, _R.SESSION_ENDED, _R.IDEMPOTENCY_CONFLICT, _R.GROUP_QUARANTINED, _R.WRONG_ERA, _R.BAD_COMMIT,
+        _R.EXTERNAL_COMMIT, _R.MAILBOX_QUOTA, _R.BAD_WELCOME, _R.BAD_GROUP_INFO, _R.SUITE_NOT_ALLOWED,
+        _R.BORN_DOWNGRADED, _R.BAD_MEMBERS,
+    )  # fmt: skip
     return (
         Route(
             "POST", "/v1/accounts", "createAccount", "Create an account by its identity key.",
@@ -322,17 +341,19 @@ def device_routes(services: DeviceServices) -> tuple[Route, ...]:
         Route(
             "POST", f"{group}/commits", "commitGroup", "Commit to a group: accepted only on the current epoch.",
             Access.DEVICE, _guard(do.commit), s.NewCommit, {201: s.CommitAnswer},
-            _problems(
-                *member, _R.SESSION_ENDED, _R.IDEMPOTENCY_CONFLICT, _R.GROUP_QUARANTINED, _R.WRONG_EPOCH, _R.BAD_COMMIT,
-                _R.EXTERNAL_COMMIT, _R.MAILBOX_QUOTA,
-                _R.BAD_WELCOME, _R.BAD_GROUP_INFO, _R.SUITE_NOT_ALLOWED, _R.BAD_MEMBERS,
-            ),
+            _problems(*bundled, _R.WRONG_EPOCH),
+            max_body=MAX_BUNDLE,
+        ),
+        Route(
+            "POST", f"{group}/eras", "advanceEra", "Make an RCS group again, with all its members, as its next era.",
+            Access.DEVICE, _guard(do.advance_era), s.NewCommit, {201: s.EraAnswer},
+            _problems(*bundled, _R.BAD_EPOCH, _R.ERA_UNKNOWN, _R.ERA_QUOTA),
             max_body=MAX_BUNDLE,
         ),
         Route(
             "POST", f"{group}/anchor", "anchorGroup", "Follow a group's public state from a GroupInfo of its head.",
             Access.DEVICE, _guard(do.anchor), s.NewAnchor, {200: s.TrackingAnswer},
-            _problems(*member, _R.SESSION_ENDED, _R.BAD_GROUP_INFO, _R.SUITE_NOT_ALLOWED),
+            _problems(*member, _R.SESSION_ENDED, _R.WRONG_ERA, _R.BAD_GROUP_INFO, _R.SUITE_NOT_ALLOWED),
             max_body=MAX_BUNDLE,
         ),
         Route(

@@ -24,6 +24,7 @@ from letterlock.storage.codes import GRADES, PROTECTIONS, VERIFIERS
 from letterlock.storage.commands import Shown
 from letterlock.storage.errors import StorageError
 from letterlock.storage.relay_commands import RelayReason
+from letterlock.wire.imdn import ServerFailure
 from letterlock.wire.stream import MAX_BODY, ResultStatus
 
 MAX_BATCH: Final = 256
@@ -70,6 +71,8 @@ class GroupMessageResult(msgspec.Struct, frozen=True, omit_defaults=True):
     fanout: int = 0
     security: SealedSecurity | None = None
     code: str = ""
+    rcc16: str = ""
+    """RCC.16's word for the refusal."""
 
 
 class GroupMessageResults(msgspec.Struct, frozen=True):
@@ -93,7 +96,12 @@ _CODES: Final = {
     ResultStatus.TOO_LARGE: "too_large",
     ResultStatus.GROUP_QUARANTINED: "group_quarantined",
     ResultStatus.MAILBOX_QUOTA: "mailbox_quota",
+    ResultStatus.WRONG_ERA: "wrong_era",
 }
+_RCC16: Final = {
+    ResultStatus.WRONG_ERA: ServerFailure.INCORRECT_ERA.token,
+}
+"""The words that RCS clients know for a refusal (RCC.16, section 7.7.2.1)."""
 _WORDS: Final = {
     ResultStatus.ACCEPTED: "accepted",
     ResultStatus.DUPLICATE: "duplicate",
@@ -322,7 +330,10 @@ class GroupMessagesHandler:
     def _result(self, one: Offered, outcome: Outcome) -> GroupMessageResult:
         word = _WORDS.get(outcome.status)
         if word is None or outcome.shown is None:
-            return GroupMessageResult(one.message_ref, "refused", code=_CODES.get(outcome.status, "bad_body"))
+            status = outcome.status
+            return GroupMessageResult(
+                one.message_ref, "refused", code=_CODES.get(status, "bad_body"), rcc16=_RCC16.get(status, "")
+            )
         return GroupMessageResult(
             one.message_ref,
             word,

@@ -13,8 +13,10 @@ from letterlock.storage.attachment_commands import (
     PurgeAttachments,
     ReleaseAttachment,
 )
+from letterlock.storage.errors import CommitReason
 from letterlock.storage.relay_commands import RelayReason, relay_refused
 from letterlock.storage.sqlite.relay_mail import caller_alive
+from letterlock.storage.sqlite.relay_public import wrong_era
 from letterlock.storage.sqlite.rows import first, rows, run
 from letterlock.storage.sqlite.transaction import Transaction
 from letterlock.wire.tlog.entries import Purge
@@ -73,7 +75,9 @@ def _recipients(tx: Transaction, group: int, caller: int) -> list[int]:
     found = tx.state.group(tx.db, group)
     if caller not in found.members:
         raise relay_refused(RelayReason.NOT_A_MEMBER)
-    if found.quarantined:
+    if found.over is CommitReason.WRONG_ERA:
+        raise wrong_era(tx, group)
+    if found.over is not None:
         raise relay_refused(RelayReason.GROUP_QUARANTINED)
     others = [mailbox for mailbox in found.members if mailbox != caller]
     if not others:

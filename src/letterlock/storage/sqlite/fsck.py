@@ -86,6 +86,10 @@ _QUERIES: Final[dict[str, tuple[str, str]]] = {
         "members of groups without a device",
         "SELECT group_no FROM group_member WHERE mailbox NOT IN (SELECT mailbox FROM device)",
     ),
+    "eras_follow_each_other": (
+        "groups with a later era in their place of which nothing is recorded, or the other way round",
+        "SELECT no FROM mls_group WHERE (successor IS NULL) = (no IN (SELECT group_no FROM group_era)) OR successor=no",
+    ),
     "attachments_are_awaited": (
         "whole attachments that nobody may fetch any more",
         """SELECT no FROM attachment WHERE received = size AND no IN (SELECT attachment FROM attachment_key)

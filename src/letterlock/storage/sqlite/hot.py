@@ -191,8 +191,8 @@ class HotBatch:
             raise refused(CommitReason.NOT_FOUND)
         if command.sender not in group.members:
             raise refused(CommitReason.NOT_ALLOWED)
-        if group.quarantined:
-            raise refused(CommitReason.GROUP_QUARANTINED)
+        if group.over is not None:
+            raise refused(group.over)
         if command.epoch > group.epoch:
             raise refused(CommitReason.WRONG_EPOCH, epoch=group.epoch)
         if command.epoch + PAST_EPOCHS < group.epoch:

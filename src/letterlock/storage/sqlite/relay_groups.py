@@ -20,7 +20,7 @@ from letterlock.storage.relay_commands import (
 )
 from letterlock.storage.sqlite.message_ops import check_relied
 from letterlock.storage.sqlite.relay_mail import caller_alive, raise_counter
-from letterlock.storage.sqlite.relay_public import follow_commit
+from letterlock.storage.sqlite.relay_public import follow_commit, wrong_era
 from letterlock.storage.sqlite.relay_stuck import note_replacement, quarantined
 from letterlock.storage.sqlite.rows import first, rows, run
 from letterlock.storage.sqlite.state import MAILBOX_SHIFT, Group, Mailbox
@@ -43,7 +43,8 @@ def create_group(tx: Transaction, command: CreateGroup) -> GroupCreated:
     caller_alive(tx, command.tenant, command.creator)
     known = first(
         db,
-        "SELECT no, ref, creator, first_epoch, log_seq FROM mls_group WHERE tenant=? AND group_id=?",
+        "SELECT no, ref, creator, first_epoch, log_seq FROM mls_group WHERE tenant=? AND group_id=?"
+        " AND successor IS NULL",
         (command.tenant, command.group_id),
     )
     if known is not None:
@@ -51,6 +52,15 @@ def create_group(tx: Transaction, command: CreateGroup) -> GroupCreated:
         if creator != command.creator or first_epoch != command.epoch or log_seq:
             raise relay_refused(RelayReason.GROUP_EXISTS)
         return GroupCreated(no, ref, created=False)
+    no = new_group(tx, command)
+    if command.replaces:
+        note_replacement(tx, command.replaces, command.creator, command.salt)
+    return GroupCreated(no, command.ref, created=True)
+
+
+def new_group(tx: Transaction, command: CreateGroup) -> int:
+    """The rows of a group with its creator alone; its number."""
+    db = tx.db
     run(
         db,
         "INSERT INTO mls_group (tenant, ref, group_id, epoch, first_epoch, creator, log_seq, log_head, created_ms)"
@@ -61,10 +71,8 @@ def create_group(tx: Transaction, command: CreateGroup) -> GroupCreated:
         ),
     )  # fmt: skip
     no = db.last_insert_rowid()
-    if command.replaces:
-        note_replacement(tx, command.replaces, command.creator, command.salt)
     run(db, "INSERT INTO group_member (group_no, mailbox) VALUES (?,?)", (no, command.creator))
-    return GroupCreated(no, command.ref, created=True)
+    return no
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +89,15 @@ def commit_group(tx: Transaction, command: CommitGroup) -> GroupCommitted:
     """Applies a commit bundle if its epoch is the head's.
 
     Raises:
-        CommitRefused: not a member; another request under the same key; the epoch is not the head; members that do
-            not fit; a decision that is stale.
+        CommitRefused: not a member; another request under the same key; a later era is in the group's place; the
+            epoch is not the head; members that do not fit; a decision that is stale.
     """
     db, group = tx.db, command.group
     caller_alive(tx, command.tenant, command.caller)
-    head = first(db, "SELECT tenant, epoch, log_head, log_seq FROM mls_group WHERE no=?", (group,))
+    head = first(db, "SELECT tenant, epoch, log_head, log_seq, successor FROM mls_group WHERE no=?", (group,))
     if head is None or head[0] != command.tenant:
         raise relay_refused(RelayReason.NOT_FOUND)
-    _, epoch, chain, log_seq = head
+    _, epoch, chain, log_seq, successor = head
     active = _mailboxes(tx, "group_member", group)
     if command.caller not in active:
         raise relay_refused(RelayReason.NOT_A_MEMBER)
@@ -105,6 +113,8 @@ def commit_group(tx: Transaction, command: CommitGroup) -> GroupCommitted:
         return GroupCommitted(earlier[1] + 1, earlier[2], earlier[3], (), repeated=True)
     if quarantined(tx, group):
         raise relay_refused(RelayReason.GROUP_QUARANTINED)
+    if successor is not None:
+        raise wrong_era(tx, group)
     if command.base_epoch != epoch:
         raise relay_refused(RelayReason.WRONG_EPOCH, current_epoch=epoch)
     if tx.state.waiting.refuses(command.tenant, command.caller):

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from letterlock.storage.errors import CommitRefused
 from letterlock.storage.relay_commands import (
     AnchorGroup,
     GroupAnchored,
@@ -19,6 +20,11 @@ from letterlock.wire.tlog.commitments import CommitmentKind, commit
 from letterlock.wire.tlog.entries import Finding
 from letterlock.wire.tlog.words import FindingCode, Severity
 
+IN_FORCE: Final = (
+    "SELECT g.ref, p.era FROM mls_group old JOIN mls_group g ON g.tenant=old.tenant AND g.group_id=old.group_id"
+    " LEFT JOIN group_public p ON p.group_no=g.no WHERE old.no=? AND g.successor IS NULL"
+)
+"""The name and the era of the group that is in force under the MLS id of another."""
 EXPIRE_BATCH: Final = 1_000
 """Groups that one purge lowers: bounds a transaction."""
 
@@ -48,10 +54,10 @@ def anchor_group(tx: Transaction, command: AnchorGroup) -> GroupAnchored:
     """Puts a new anchor in force.
 
     Raises:
-        CommitRefused: no such group; not a member; the head is another one.
+        CommitRefused: no such group; not a member; a later era is in its place; the head is another one.
     """
     caller_alive(tx, command.tenant, command.caller)
-    head = first(tx.db, "SELECT tenant, epoch FROM mls_group WHERE no=?", (command.group,))
+    head = first(tx.db, "SELECT tenant, epoch, successor FROM mls_group WHERE no=?", (command.group,))
     if head is None or head[0] != command.tenant:
         raise relay_refused(RelayReason.NOT_FOUND)
     if (
@@ -59,12 +65,20 @@ def anchor_group(tx: Transaction, command: AnchorGroup) -> GroupAnchored:
         is None
     ):
         raise relay_refused(RelayReason.NOT_A_MEMBER)
+    if head[2] is not None:
+        raise wrong_era(tx, command.group)
     if head[1] != command.epoch:
         raise relay_refused(RelayReason.BAD_GROUP_INFO)
     _put(tx, command.group, command.public)
     if command.finding is not None:
         note_finding(tx, command.finding)
     return GroupAnchored()
+
+
+def wrong_era(tx: Transaction, group: int) -> CommitRefused:
+    """The refusal of what comes to a group in whose place a later era is, with the era in force."""
+    row = first(tx.db, IN_FORCE, (group,))
+    return relay_refused(RelayReason.WRONG_ERA, current_era=0 if row is None or row[1] is None else row[1])
 
 
 def lower_groups_of(tx: Transaction, mailboxes: tuple[int, ...]) -> tuple[int, ...]:
@@ -104,10 +118,10 @@ def _lowered(tx: Transaction, code: FindingCode, groups: int) -> None:
 def _put(tx: Transaction, group: int, public: PublicState) -> None:
     run(
         tx.db,
-        "INSERT INTO group_public (group_no, epoch, standing, until_ms, gaps, state) VALUES (?,?,?,?,?,?)"
+        "INSERT INTO group_public (group_no, epoch, standing, until_ms, gaps, state, era) VALUES (?,?,?,?,?,?,?)"
         " ON CONFLICT (group_no) DO UPDATE SET epoch=excluded.epoch, standing=excluded.standing,"
-        " until_ms=excluded.until_ms, gaps=excluded.gaps, state=excluded.state",
-        (group, public.epoch, int(public.standing), public.until_ms, public.gaps, public.state),
+        " until_ms=excluded.until_ms, gaps=excluded.gaps, state=excluded.state, era=excluded.era",
+        (group, public.epoch, int(public.standing), public.until_ms, public.gaps, public.state, public.era),
     )
     if public.roster:
         keep_roster(tx, group, public.epoch, public.roster, public.leaves)

@@ -10,6 +10,7 @@ from letterlock.storage.relay_rows import (
     AccountRow,
     CommitRow,
     EarlierCommit,
+    EarlierEra,
     FullMailbox,
     GroupRow,
     ItemRow,
@@ -20,8 +21,11 @@ from letterlock.storage.relay_rows import (
     MemberRow,
     Quarantined,
     SessionRow,
+    Superseded,
     Tracking,
 )
+from letterlock.storage.sqlite.relay_eras import ERA_MADE
+from letterlock.storage.sqlite.relay_public import IN_FORCE
 from letterlock.storage.sqlite.rows import first, rows
 from letterlock.storage.sqlite.state import MAILBOX_SHIFT, SEQ_MASK
 from letterlock.storage.waiting_commands import Waited
@@ -38,8 +42,9 @@ LARGEST_BODY: Final = (1 << 20) + 64
 T = TypeVar("T")
 
 _GROUP: Final = (
-    "SELECT no, tenant, ref, group_id, epoch, log_head, first_epoch, private_handshakes FROM mls_group"
-    " WHERE tenant=? AND ref=?"
+    "SELECT g.no, g.tenant, g.ref, g.group_id, g.epoch, g.log_head, g.first_epoch, g.private_handshakes, g.successor,"
+    " p.era, e.era FROM mls_group g LEFT JOIN group_public p ON p.group_no=g.no"
+    " LEFT JOIN group_era e ON e.group_no=g.no WHERE g.tenant=? AND g.ref=?"
 )
 _LEAVES: Final = (
     "SELECT mailbox FROM group_member WHERE group_no=?1 UNION SELECT mailbox FROM group_silent WHERE group_no=?1"
@@ -176,10 +181,7 @@ class RelayReads:
         """A group's stored public state, and the listed leaf keys of its members as a commit would leave them."""
 
         def work(db: apsw.Connection) -> tuple[PublicState | None, tuple[LeafRow, ...]]:
-            row = first(
-                db, "SELECT epoch, standing, until_ms, gaps, state FROM group_public WHERE group_no=?", (group,)
-            )
-            held = None if row is None else PublicState(row[0], GroupStanding(row[1]), *row[2:])
+            held = _public(db, group)
             gone = set(removes)
             found = [
                 LeafRow(mailbox, key)
@@ -195,6 +197,24 @@ class RelayReads:
                 query = "SELECT mailbox, leaf_key FROM device WHERE tenant=? AND id=? AND revoked_ms IS NULL"
                 found += [LeafRow(*one) for one in rows(db, query, (tenant, device))]
             return held, tuple(found)
+
+        return await self._readers.read(work)
+
+    async def before_era(
+        self, group: int, mailbox: int, idempotency_key: bytes
+    ) -> tuple[PublicState | None, tuple[LeafRow, ...], EarlierEra | None]:
+        """A group's public state, the listed leaf keys of those who get fan-out, and the era this caller made of it."""
+
+        def work(db: apsw.Connection) -> tuple[PublicState | None, tuple[LeafRow, ...], EarlierEra | None]:
+            leaves = rows(
+                db,
+                "SELECT d.mailbox, d.leaf_key FROM group_member m JOIN device d ON d.mailbox=m.mailbox"
+                " WHERE m.group_no=? AND d.revoked_ms IS NULL",
+                (group,),
+            )
+            made = first(db, ERA_MADE, (group, mailbox, idempotency_key))
+            earlier = None if made is None else EarlierEra(made[0], made[1], EarlierCommit(*made[2:]))
+            return _public(db, group), tuple(LeafRow(*row) for row in leaves), earlier
 
         return await self._readers.read(work)
 
@@ -311,10 +331,23 @@ def _group(db: apsw.Connection, tenant: int, ref: bytes) -> GroupRow | None:
     row = first(db, _GROUP, (tenant, ref))
     if row is None:
         return None
-    no, of, name, group_id, epoch, chain, first_epoch, private = row
+    no, of, name, group_id, epoch, chain, first_epoch, private, successor, era, next_era = row
+    superseded = None
+    if successor is not None:
+        era, (in_force, latest) = next_era - 1, rows(db, IN_FORCE, (no,))[0]
+        superseded = Superseded(in_force, latest)
     return GroupRow(
-        no, of, name, group_id, epoch, chain, first_epoch, bool(private), _tracking(db, no), _quarantined(db, no)
-    )
+        no, of, name, group_id, epoch, chain, first_epoch, bool(private), _tracking(db, no), _quarantined(db, no), era,
+        superseded,
+    )  # fmt: skip
+
+
+def _public(db: apsw.Connection, group: int) -> PublicState | None:
+    row = first(db, "SELECT epoch, standing, until_ms, gaps, state, era FROM group_public WHERE group_no=?", (group,))
+    if row is None:
+        return None
+    epoch, standing, until_ms, gaps, state, era = row
+    return PublicState(epoch, GroupStanding(standing), until_ms, gaps, state, era=era)
 
 
 def _quarantined(db: apsw.Connection, group: int) -> Quarantined | None:
@@ -323,13 +356,13 @@ def _quarantined(db: apsw.Connection, group: int) -> Quarantined | None:
 
 
 def _tracking(db: apsw.Connection, group: int) -> Tracking | None:
-    row = first(db, "SELECT epoch, standing, until_ms, gaps FROM group_public WHERE group_no=?", (group,))
+    row = first(db, "SELECT epoch, standing, until_ms, gaps, era FROM group_public WHERE group_no=?", (group,))
     if row is None:
         return None
-    epoch, standing, until_ms, gaps = row
+    epoch, standing, until_ms, gaps, era = row
     followed = standing == GroupStanding.FOLLOWED
     mailboxes = frozenset(number for (number,) in rows(db, _LEAVES, (group,))) if followed else frozenset[int]()
-    return Tracking(epoch, GroupStanding(standing), until_ms, gaps, mailboxes)
+    return Tracking(epoch, GroupStanding(standing), until_ms, gaps, mailboxes, era)
 
 
 def _is_member(db: apsw.Connection, group: int, mailbox: int) -> bool:

@@ -7,6 +7,7 @@ commit end the group; one account never does, however many devices it has (A15).
 from dataclasses import replace
 from typing import Final
 
+from letterlock.storage.errors import CommitReason
 from letterlock.storage.relay_commands import CommitReported, RelayReason, ReportCommit, relay_refused
 from letterlock.storage.sqlite.relay_mail import caller_alive
 from letterlock.storage.sqlite.rows import first, rows, run
@@ -140,7 +141,7 @@ def _quarantine(tx: Transaction, command: ReportCommit, ref: bytes, accounts: in
     def remember() -> None:
         group = known.get(command.group)
         if group is not None:
-            known[command.group] = replace(group, quarantined=True)
+            known[command.group] = replace(group, over=CommitReason.GROUP_QUARANTINED)
 
     tx.then(remember)
 

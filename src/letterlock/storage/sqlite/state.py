@@ -37,7 +37,8 @@ class Group:
     tenant: int
     epoch: int
     members: tuple[int, ...]
-    quarantined: bool = False
+    over: CommitReason | None = None
+    """Why it takes nothing any more."""
 
 
 @dataclass(slots=True)
@@ -92,11 +93,13 @@ class WriterState:
         known = self.groups.get(number)
         if known is not None:
             return known
-        row = first(db, "SELECT tenant, epoch FROM mls_group WHERE no=?", (number,))
+        row = first(db, "SELECT tenant, epoch, successor FROM mls_group WHERE no=?", (number,))
         if row is None:
             raise refused(CommitReason.NOT_FOUND)
         members = rows(db, "SELECT mailbox FROM group_member WHERE group_no=? ORDER BY mailbox", (number,))
-        over = first(db, "SELECT 1 FROM group_quarantine WHERE group_no=?", (number,)) is not None
+        over = None if row[2] is None else CommitReason.WRONG_ERA
+        if first(db, "SELECT 1 FROM group_quarantine WHERE group_no=?", (number,)) is not None:
+            over = CommitReason.GROUP_QUARANTINED
         found = Group(row[0], row[1], tuple(m for (m,) in members), over)
         self.groups[number] = found
         return found

@@ -159,6 +159,8 @@ class FindingCode(StrEnum):
     """Two accounts reported the same commit: the group takes nothing any more."""
     GROUP_REPLACED = "group_replaced"
     """A member of a quarantined group made a new one in its place."""
+    GROUP_ERA_ADVANCED = "group_era_advanced"
+    """RCC.16: a member made the group again, with the same members, in the place of the one before."""
     DEVICE_CLONED = "device_cloned"
     DEVICE_LIST_FORK = "device_list_fork"
     STATE_ROLLED_BACK = "state_rolled_back"

@@ -27,7 +27,7 @@ from typing import Final
 
 from letterlock.wire.mls.group.commit import Sent, Setting, apply, check_list, check_proposal, needs_path
 from letterlock.wire.mls.group.errors import FollowError, FollowReason
-from letterlock.wire.mls.group.reading import external_key, read_era, read_handshake, read_info
+from letterlock.wire.mls.group.reading import END_MLS, external_key, read_era, read_handshake, read_info
 from letterlock.wire.mls.group.rules import FOREVER_S, CredentialRule, check_leaf, check_tree, requirements, signed
 from letterlock.wire.mls.group.transcript import (
     confirmed_transcript_hash,
@@ -48,8 +48,6 @@ MAX_WAITING: Final = 256
 """Proposals kept for the epoch's commit: more than a group can need, and bounded for whoever floods it."""
 MAX_WAITING_BYTES: Final = 1 << 20
 """Their bytes together: key packages of a whole group at once."""
-END_MLS: Final = 0xF002
-"""GSMA RCC.16: a GroupContext with this extension takes no more encrypted messages (section 9.1.1)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ from letterlock.wire.mls.welcome import GroupInfo, read_group_info
 
 ERA: Final = 0xF001
 """GSMA RCC.16: the extension of a GroupContext with the number of the group's era."""
+END_MLS: Final = 0xF002
+"""GSMA RCC.16, section 9.1.1: the extension by which a group says that it takes no more encrypted messages."""
 _ERA_BYTES: Final = 4
 
 _PUBLIC, _PRIVATE, _GROUP_INFO = 1, 2, 4
@@ -63,6 +65,31 @@ def era_of(group_info: bytes) -> int | None:
         FollowError: MALFORMED, ERA.
     """
     return read_era(read_info(group_info).context.extensions)
+
+
+def ended_of(group_info: bytes) -> bool:
+    """Whether a GroupInfo says, in the group's context or beside it, that the group is not encrypted any more.
+
+    Args:
+        group_info: MLSMessage.
+
+    Raises:
+        FollowError: MALFORMED.
+    """
+    info = read_info(group_info)
+    return any(one.kind == END_MLS for one in (*info.context.extensions, *info.extensions))
+
+
+def signer_of(group_info: bytes) -> int:
+    """The leaf that a GroupInfo says it is signed by; the signature is not checked.
+
+    Args:
+        group_info: MLSMessage.
+
+    Raises:
+        FollowError: MALFORMED.
+    """
+    return read_info(group_info).signer
 
 
 def read_handshake(data: bytes) -> PublicMessage:
