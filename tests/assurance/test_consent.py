@@ -56,6 +56,7 @@ TERMS = Terms(
     readers=("this gateway", "the carrier"),
     cause=Cause.PEER_HAS_NO_DEVICE,
     policy_hash=bytes([2]) * 32,
+    transcript=bytes([4]) * 32,
     scope=ConsentScope.THIS_MESSAGE,
     expires_ms=NOW + 60_000,
     nonce=bytes([3]) * 32,
@@ -74,6 +75,7 @@ MUTATIONS: dict[str, Any] = {
     "readers": ("this gateway",),
     "cause": Cause.SENDER_CHOSE,
     "policy_hash": bytes([20]) * 32,
+    "transcript": bytes([40]) * 32,
     "scope": ConsentScope.UNTIL_SECURE,
     "expires_ms": NOW + 60_001,
     "nonce": bytes([30]) * 32,
@@ -354,10 +356,10 @@ def test_the_bytes_that_are_signed_are_these() -> None:
     readers = behind(b"this gateway") + behind(b"the carrier")
     fields_ = (
         bytes([8]) * 16, bytes([9]) * 16, bytes([1]) * 32, b"+15550100", b"sms", bytes(7) + b"\x03", b"E2EE", b"CLEAR",
-        readers, b"peer_has_no_device", bytes([2]) * 32, b"this_message",
+        readers, b"peer_has_no_device", bytes([2]) * 32, bytes([4]) * 32, b"this_message",
         (NOW + 60_000).to_bytes(8, "big"), bytes([3]) * 32,
     )  # fmt: skip
-    assert TERMS.encode() == b"\x01" + b"".join(behind(one) for one in fields_)
+    assert TERMS.encode() == b"\x02" + b"".join(behind(one) for one in fields_)
 
 
 @given(st.lists(st.text("ab", min_size=1, max_size=3), max_size=3), st.text("ab", min_size=1, max_size=3))

@@ -11,9 +11,13 @@ from typing import get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.assurance.test_consent import NOW, question
 
+from letterlock.assurance.consent import Alternative
 from letterlock.assurance.indicator import Indicator
+from letterlock.assurance.texts import Language, Phrase, Texts, english, texts_of
 from letterlock.client.chat import screen as s
+from letterlock.client.chat.asking import Asking
 from letterlock.client.chat.contact import Contact, fingerprint, safety_number
 from letterlock.client.chat.wording import COMMANDS, CONTINUED, FINDINGS, HELP, finding, mark, plain, text
 from letterlock.client.enrolment import new_identity
@@ -25,6 +29,7 @@ from letterlock.client.errors import (
     EnvelopeReason,
     GateReason,
 )
+from letterlock.model.clock import ManualClock
 from letterlock.model.ids import AccountId
 from letterlock.model.protection import EvidenceGrade, Protection, Verifier
 from letterlock.wire.preimage import KeyFamily, PublicKey
@@ -37,6 +42,10 @@ VERIFIED = s.Mark.on_this_device(Protection.E2EE, EvidenceGrade.ATTESTED, Verifi
 def line(said: str, *, again: bool = False) -> s.Line:
     ids = ("msg_" + "0" * 32, "grp_" + "1" * 32, "acc_" + "2" * 32, "dev_" + "3" * 32)
     return s.Line(*ids, 0, "text", said, VERIFIED, again)
+
+
+def question_of(texts: Texts) -> s.Question:
+    return Asking(None, texts, ManualClock(NOW))._shown(1, question(readers=("this gateway",)))  # type: ignore[arg-type]
 
 
 def shown(value: s.Shown) -> str:
@@ -167,6 +176,8 @@ def test_the_help_names_every_command_and_everything_shown_has_words() -> None:
         (s.Safety([number], group, 3, ["0" * 5] * 12), number.number[0]),
         (s.Who(group, 3, members), "NOT on its account's signed list"),
         (s.Floors([s.FloorOf(ids[2], Protection.E2EE, "signed_device_list", 1)]), "Below E2EE nothing"),
+        (question_of(english()), "/yes 1: Send it all the same    /no 1: Do not send it"),
+        (s.Answered(1, "chl", "refused", "refused", released=False, text="You said no."), "? 1 You said no."),
         (s.Help(HELP), "/quit"),
         (s.Problem("nobody_here", "Nobody is here."), "Nobody"),
         (s.Ended(3), "3"),
@@ -175,3 +186,16 @@ def test_the_help_names_every_command_and_everything_shown_has_words() -> None:
     for value, words in everything:
         assert words in shown(value)
         assert json.loads(s.as_json(value))["event"]
+
+
+@pytest.mark.parametrize("language", list(Language))
+def test_marks_and_questions_are_in_the_persons_language(language: Language) -> None:
+    texts = texts_of(language)
+    told = text(line("words"), str, texts)
+    first = re.split(r"[.।]", texts.indicator[Indicator.E2EE_VERIFIED.value])[0]
+    assert first in told
+    assert ("\u2068" in told) is (language is Language.ARABIC)
+    asked = text(question_of(texts), str, texts)
+    assert "+15550100" in asked
+    for words in (texts.phrase[Phrase.AGREE], texts.phrase[Phrase.REFUSE], *texts.alternative.values()):
+        assert (words in asked) is (words != texts.alternative[Alternative.NOTICE_ONLY])

@@ -95,7 +95,7 @@ def _the_ledger_counts_what_the_laboratory_knows(outcome: Outcome, before: Count
     assert after.inbound - before.inbound == sms[Truth.SMS_INBOUND]
     steps = after.downgrades - before.downgrades
     assert steps["refused"] == sms[Truth.SMS_CLAIMED] + sms[Truth.SMS_NOT_DOWN]
-    assert steps["declined"] == sms[Truth.SMS_DECLINED]
+    assert steps["declined_tenant_asserted"] == sms[Truth.SMS_DECLINED]
     assert steps["void"] == sms[Truth.SMS_OTHER_WORDS]
 
 

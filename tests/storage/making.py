@@ -36,7 +36,7 @@ def make(folder: Path) -> StoreCore:
                 " VALUES (?,?,?,?,x'',x'','native',0)",
                 (mailbox, 2 if mailbox == 5 else 1, os.urandom(16), os.urandom(16)),
             )
-        db.execute("INSERT INTO mls_group VALUES (1,1,?,x'aa',7,1,1,0,0,x'',0)", (os.urandom(16),))
+        db.execute("INSERT INTO mls_group VALUES (1,1,?,x'aa',7,1,1,0,0,x'',0,NULL)", (os.urandom(16),))
         for mailbox in (1, 2, 3):
             db.execute("INSERT INTO group_member VALUES (1,?)", (mailbox,))
     db.close()

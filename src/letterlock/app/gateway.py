@@ -215,7 +215,7 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
     )
     opened = open_messages(
         committer, OpenReads(readers, MessageIds(id_key)), keys, profiles.policies, CAPABILITIES, heads, ledger,
-        metrics, clock, settings.environment, settings.sms,
+        metrics, clock, settings.environment, settings.sms, reads, hub.ask,
     )  # fmt: skip
     closers.append(opened.close)
     system = SystemRoutes(heads, ledger, metrics, CAPABILITIES, lambda: {"store": "ok", **opened.components()})

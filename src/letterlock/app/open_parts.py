@@ -1,7 +1,7 @@
 """Making the way of readable messages: use cases, the SMS link where there is one, and the routes."""
 
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,9 +10,11 @@ import structlog
 from letterlock.app.keys import Keys
 from letterlock.app.settings import SettingsError, SettingsReason, Sms, secret
 from letterlock.faces.http.challenges import ChallengeRoutes
+from letterlock.faces.http.device_challenges import device_challenge_routes
 from letterlock.faces.http.messages import MessageRoutes
 from letterlock.faces.http.routes import Route
 from letterlock.gateway.consents import Consents
+from letterlock.gateway.device_answers import Accounts, DeviceAnswers
 from letterlock.gateway.dispatcher import Dispatcher
 from letterlock.gateway.held import HeldMessages
 from letterlock.gateway.open_messages import OpenMessages
@@ -63,6 +65,8 @@ def open_messages(
     clock: Clock,
     environment: str,
     sms: Sms,
+    accounts: Accounts,
+    asked: Callable[[Sequence[int]], None],
 ) -> OpenParts:
     """Makes it, on the running loop. Nothing is sent before ``start``.
 
@@ -93,6 +97,7 @@ def open_messages(
         key,
         metrics,
         queued,
+        asked,
     )
     consents = Consents(committer, reads, keys.vault, policies, questions, keys.storage, clock, key, metrics, queued)
 
@@ -110,6 +115,7 @@ def open_messages(
     routes = (
         *MessageRoutes(messages, reads, assessments, heads, ledger, clock).routes(),
         *ChallengeRoutes(consents).routes(),
+        *device_challenge_routes(DeviceAnswers(reads, accounts, questions, consents, keys.storage, clock)),
     )
     return OpenParts(routes, lambda: {} if dispatcher is None else {"sms": dispatcher.health}, start, close, held)
 

@@ -8,6 +8,7 @@ tenant, or given by policy. Times are milliseconds UTC; nonces and digests are a
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import Enum, unique
+from hashlib import blake2b
 from typing import ClassVar, Final
 
 from letterlock.assurance.causes import OFFERS, Cause, ConsentScope
@@ -28,8 +29,10 @@ from letterlock.wire.preimage import (
     verify,
 )
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 AUDIENCE: Final = "consent"
+NO_TRANSCRIPT: Final = bytes(HASH_BYTES)
+"""Of a conversation in which no session handshake was agreed: a phone number behind a message centre has none."""
 MAX_LIFE_MS: Final = 24 * 60 * 60 * 1000
 """An answer is given about a situation; after a day it is another one."""
 MAX_READERS: Final = 16
@@ -38,6 +41,16 @@ MAX_TEXT: Final = 255
 """Bytes of a reader's name or a destination."""
 PROMPT_WINDOW_MS: Final = 60 * 60 * 1000
 """One question per cause and hour: who can induce failures must not wear a person down."""
+
+
+def body_commitment(content: bytes | memoryview, nonce: bytes) -> bytes:
+    """What stands for a content in the terms: a device that has the content can check it; nobody else learns it.
+
+    Args:
+        content: the text, UTF-8.
+        nonce: the question's. Whoever has it can try out contents: it is shown to the sender alone.
+    """
+    return blake2b(content, key=nonce, digest_size=HASH_BYTES, person=b"consent-body").digest()
 
 
 @unique
@@ -89,6 +102,10 @@ class ConsentReason(Reason):
     MALFORMED = "malformed"
     UNKNOWN_READER = "unknown_reader"
     """Somebody is named for whom this device has no words: nobody could know what they agree to."""
+    ASKED_RECENTLY = "asked_recently"
+    """This device showed a question about this cause and this conversation in the same window."""
+    BODY_DIFFERS = "body_differs"
+    """What would be sent is not what was asked about."""
     LIFE_OUT_OF_RANGE = "life_out_of_range"
     EXPIRED = "expired"
     REFUSED = "refused"
@@ -114,7 +131,7 @@ class Terms:
         environment: which installation.
         conversation: the peer or group that it is about.
         message: for :attr:`ConsentScope.UNTIL_SECURE`, the message that gave rise to the question.
-        body_commitment: keyed digest of the content, 32 bytes.
+        body_commitment: :func:`body_commitment` of the content, 32 bytes.
         destination: the normalised address.
         route: the channel.
         row_version: of the channel's capability row.
@@ -123,6 +140,7 @@ class Terms:
         readers: who could read, by name, as shown.
         cause: why.
         policy_hash: of the policy that is in force, 32 bytes.
+        transcript: of the session handshake that is agreed with the other side, 32 bytes, or :data:`NO_TRANSCRIPT`.
         scope: how far the answer reaches.
         expires_ms: after this the answer is worth nothing.
         nonce: 32 random bytes of this question.
@@ -141,12 +159,13 @@ class Terms:
     readers: tuple[str, ...]
     cause: Cause
     policy_hash: bytes = field(repr=False)
+    transcript: bytes = field(repr=False)
     scope: ConsentScope
     expires_ms: int
     nonce: bytes = field(repr=False)
 
     def __post_init__(self) -> None:
-        hashes = (self.body_commitment, self.policy_hash, self.nonce)
+        hashes = (self.body_commitment, self.policy_hash, self.transcript, self.nonce)
         try:
             texts = [text.encode() for text in (self.destination, *self.readers)]
         except UnicodeEncodeError:
@@ -177,6 +196,7 @@ class Terms:
             b"".join(_prefixed(name.encode()) for name in self.readers),
             self.cause.value.encode(),
             self.policy_hash,
+            self.transcript,
             self.scope.value.encode(),
             self.expires_ms.to_bytes(8),
             self.nonce,
@@ -221,6 +241,20 @@ def ask(challenge: ChallengeId, terms: Terms, now_ms: int, alternatives: Iterabl
     # Waiting and not sending are always possible, so they are always offered.
     offered = dict.fromkeys((Alternative.WAIT, Alternative.DISCARD, *alternatives))
     return Challenge(challenge, terms, tuple(offered))
+
+
+def worth_showing(challenge: Challenge, tenant: TenantId, environment: str, now_ms: int) -> None:
+    """What a device makes sure of before it shows a question: that it may be asked at all, and of this device's person.
+
+    A failure that nobody proved leads to no question, whoever puts one.
+
+    Raises:
+        ConsentError: as :func:`ask`; MALFORMED: of another tenant or installation, or without what is always offered.
+    """
+    terms = challenge.terms
+    again = ask(challenge.challenge, terms, now_ms, challenge.alternatives)
+    if again != challenge or (terms.tenant, terms.environment) != (tenant, environment):
+        raise ConsentError(ConsentReason.MALFORMED)
 
 
 def sign_answer(challenge: Challenge, answer: Answer, signer: Signer) -> Signature:
@@ -357,7 +391,8 @@ def _scope(challenge: Challenge) -> Scope:
 
 
 def _body(challenge: Challenge, answer: Answer) -> bytes:
-    return challenge.terms.encode() + _prefixed(answer.value.encode())
+    offered = b"".join(_prefixed(one.value.encode()) for one in challenge.alternatives)
+    return challenge.terms.encode() + _prefixed(offered) + _prefixed(answer.value.encode())
 
 
 def _prefixed(value: bytes) -> bytes:

@@ -20,8 +20,9 @@ def challenge_block(challenge: Challenge) -> dict[str, object]:
     """A challenge under stable names, in JSON types.
 
     ``challenge``, ``tenant``, ``environment``, ``conversation``, ``message``, ``body_commitment``, ``destination``,
-    ``route``, ``row_version``, ``from``, ``to``, ``readers``, ``reason``, ``source``, ``policy_hash``, ``scope``,
-    ``expires_ms``, ``nonce``, ``alternatives``. It holds the destination: it goes to the sender, and into no log.
+    ``route``, ``row_version``, ``from``, ``to``, ``readers``, ``reason``, ``source``, ``policy_hash``,
+    ``transcript``, ``scope``, ``expires_ms``, ``nonce``, ``alternatives``. It holds the destination: it goes to the
+    sender, and into no log.
     """
     terms = challenge.terms
     says = OFFERS[terms.cause].says
@@ -41,6 +42,7 @@ def challenge_block(challenge: Challenge) -> dict[str, object]:
         "reason": terms.cause.value,
         "source": says.value,
         "policy_hash": terms.policy_hash.hex(),
+        "transcript": terms.transcript.hex(),
         "scope": terms.scope.value,
         "expires_ms": terms.expires_ms,
         "nonce": terms.nonce.hex(),
@@ -72,6 +74,7 @@ def parse_challenge(block: Mapping[str, object]) -> Challenge:
             readers=tuple(readers),
             cause=Cause(_text(block, "reason")),
             policy_hash=_digest(block, "policy_hash"),
+            transcript=_digest(block, "transcript"),
             scope=ConsentScope(_text(block, "scope")),
             expires_ms=_number(block, "expires_ms"),
             nonce=_digest(block, "nonce"),

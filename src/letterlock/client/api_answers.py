@@ -47,6 +47,7 @@ class MessageRequest(msgspec.Struct, frozen=True, omit_defaults=True):
         on_downgrade: what to do where it could go only less protected than the conversation.
         consent: the answer to an earlier challenge about this very message.
         expires_in_s: give it up if it did not leave within this many seconds.
+        sender: the account in whose name it is sent: its devices are asked, where policy takes their answer.
     """
 
     to: str
@@ -55,6 +56,7 @@ class MessageRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     on_downgrade: OnDowngrade = OnDowngrade.ASK
     consent: str | None = None
     expires_in_s: int | None = None
+    sender: str | None = None
 
     def __repr__(self) -> str:
         return "<MessageRequest>"
@@ -149,7 +151,10 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 class Challenge(msgspec.Struct, frozen=True):
-    """A question about a step down, with the sentences that a person is to read."""
+    """A question about a step down, with the sentences that a person is to read.
+
+    ``kinds`` says whose answer counts; ``kind`` and ``consent`` are the yes that it got, if it did.
+    """
 
     id: str
     message_id: str
@@ -167,6 +172,9 @@ class Challenge(msgspec.Struct, frozen=True):
     scope: str
     scope_text: str
     expires_ms: int
+    kinds: list[str] = []
+    kind: str | None = None
+    consent: str | None = None
 
 
 class MessageTaken(msgspec.Struct, frozen=True):
@@ -266,6 +274,7 @@ class ApiCode(Reason):
     CLAIM_NOT_AUTHORISED = "claim_not_authorised"
     E2EE_NOT_FRAMED = "e2ee_not_framed"
     DEVICE_SIGNATURE_REQUIRED = "device_signature_required"
+    SENDER_UNKNOWN = "sender_unknown"
     ASKED_RECENTLY = "asked_recently"
     IDEMPOTENCY_CONFLICT = "idempotency_conflict"
     CONSENT_REQUIRED = "consent_required"

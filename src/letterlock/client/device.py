@@ -31,6 +31,7 @@ from letterlock.client.handshake_reports import HandshakeReporting
 from letterlock.client.hidden import Hidden
 from letterlock.client.payload import Media, Payload, encode
 from letterlock.client.pending import PendingCommits
+from letterlock.client.questions import Questions
 from letterlock.client.receiving import Receiving
 from letterlock.client.recovery import LossStatement, Recovery
 from letterlock.client.relay import SessionAnswer
@@ -89,6 +90,7 @@ class Device:
         self._recovery: Final = Recovery(self._state, self._session, self._accounts, self._commits)
         self._reporting: Final = HandshakeReporting(self._state, self._session)
         self._stuck: Final = StuckGroups(self._state, self._session)
+        self._questions: Final = Questions(self._state, self._session)
 
     # -- who I am -------------------------------------------------------------------------------------------------
 
@@ -557,6 +559,11 @@ class Device:
             DeviceError: BELOW_FLOOR.
         """
         return self._state.floors.clear_copy(peer, path, self._state.clock.now_ms())
+
+    @property
+    def questions(self) -> Questions:
+        """Questions that the gateway puts to this device's person, about messages that its tenant sends for them."""
+        return self._questions
 
     # -- the stream's side ----------------------------------------------------------------------------------------
 

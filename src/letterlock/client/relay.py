@@ -230,6 +230,26 @@ class PieceAnswer(_Answer, frozen=True):
     size: int
 
 
+class QuestionsAnswer(_Answer, frozen=True):
+    """GET /v1/devices/{id}/challenges: fields, looked at by :mod:`letterlock.client.questions`."""
+
+    challenges: list[dict[str, Any]]
+
+    def __repr__(self) -> str:
+        return "<QuestionsAnswer>"
+
+
+class QuestionAnswered(_Answer, frozen=True):
+    """POST /v1/devices/{id}/challenges/{challenge}/answer.
+
+    ``consent`` is for whoever sends the message; None where it was held, and ``released`` says that it is on its way.
+    """
+
+    consent: str | None
+    released: bool
+    state: str
+
+
 class PushOffer(_Answer, frozen=True):
     """GET /v1/push."""
 

@@ -100,12 +100,20 @@ class DeviceStream:
         url: ``ws://`` or ``wss://``, up to and without ``/v1/stream``.
         handler: the device.
         draw: uniform numbers in [0, 1) for the jitter.
+        noticed: told what the server says beside the mail.
     """
 
-    def __init__(self, url: str, handler: StreamHandler, draw: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self,
+        url: str,
+        handler: StreamHandler,
+        draw: Callable[[], float] = random.random,
+        noticed: Callable[[stream.NoticeCode], None] = lambda _: None,
+    ) -> None:
         self._url: Final = url.rstrip("/") + "/v1/stream"
         self._handler: Final = handler
         self._draw: Final = draw
+        self._noticed: Final = noticed
         self._wake: Final = asyncio.Event()
         self._stop: Final = asyncio.Event()
         self.connected: Final = asyncio.Event()
@@ -160,7 +168,7 @@ class DeviceStream:
         ) as socket:
             if socket.subprotocol != stream.SUBPROTOCOL:
                 return StreamEnd.RETRY
-            connection = _Connection(socket, self._handler, self._wake, self.connected)
+            connection = _Connection(socket, self._handler, self._wake, self.connected, self._noticed)
             tasks = [asyncio.create_task(connection.receive()), asyncio.create_task(connection.send())]
             stopped = asyncio.create_task(self._stop.wait())
             try:
@@ -182,12 +190,18 @@ class _Connection:
     """One connection: a reader and a writer that share the credit."""
 
     def __init__(
-        self, socket: ClientConnection, handler: StreamHandler, wake: asyncio.Event, connected: asyncio.Event
+        self,
+        socket: ClientConnection,
+        handler: StreamHandler,
+        wake: asyncio.Event,
+        connected: asyncio.Event,
+        noticed: Callable[[stream.NoticeCode], None],
     ) -> None:
         self._socket: Final = socket
         self._handler: Final = handler
         self._wake: Final = wake
         self._connected: Final = connected
+        self._noticed: Final = noticed
         self._credit = 0
         self._next_ref = 0
         self._last_position = 0
@@ -209,6 +223,8 @@ class _Connection:
             elif isinstance(frame, stream.Results):
                 await self._handler.answered(self._matched(frame))
                 self._wake.set()
+            elif isinstance(frame, stream.Notice):
+                self._noticed(frame.code)
             elif isinstance(frame, stream.Welcome):
                 raise stream.FrameError(stream.FrameReason.BAD_TYPE)
 

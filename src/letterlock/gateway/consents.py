@@ -1,11 +1,13 @@
-"""Answers to questions: a tenant's authenticated word, its withdrawal, and the held message that it lets go.
+"""Answers to questions, their withdrawal, and the held message that a yes lets go.
 
-The word is recorded as what it is: TENANT_ASSERTED, no proof. Where policy wants a device's signature it opens nothing.
+A tenant's authenticated word is recorded as what it is: TENANT_ASSERTED, no proof. Where policy wants a device's
+signature it opens nothing. Signatures are checked by :mod:`.device_answers`, and are a kind of their own.
 """
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from enum import Enum
 from hashlib import blake2b
 from typing import Any, ClassVar, Final, Protocol
@@ -14,7 +16,7 @@ from msgspec import Struct
 
 from letterlock.custody.sealing import Entropy, SealingError, StorageKey, unseal_address, unshred
 from letterlock.custody.storage_keys import StorageKeyError
-from letterlock.gateway.body_digest import body_digest
+from letterlock.gateway.body_digest import committed_body
 from letterlock.gateway.codes import ACTIONS, INDICATORS
 from letterlock.gateway.offers import Counts, Subjects
 from letterlock.gateway.policies import Policies
@@ -24,12 +26,13 @@ from letterlock.model.bodies import ShreddableBody
 from letterlock.model.clock import Clock
 from letterlock.model.errors import Fault, OperationError, Reason
 from letterlock.model.ids import ChallengeId, ConsentId, MessageId, TenantId
-from letterlock.model.protection import EvidenceGrade, Protection
+from letterlock.model.protection import ConsentKind, EvidenceGrade, Protection
 from letterlock.policy.decision import Action, Decision
 from letterlock.policy.facts import Body, Claim, Consent, Face, Facts, Framing, OnDowngrade, Submission, Ways
-from letterlock.storage.codes import CHANNELS, PROTECTIONS
+from letterlock.storage.codes import CHANNELS, CONSENT_KINDS, PROTECTIONS
 from letterlock.storage.errors import CommitReason, CommitRefused, StorageError, StorageReason
 from letterlock.storage.open_commands import AnswerChallenge, Answered, ChallengeRow, HeldRow, WithdrawConsent
+from letterlock.storage.relay_commands import RelayReason
 from letterlock.storage.sqlite.open_reads import OpenReads
 from letterlock.wire.sms.address import PhoneNumber
 
@@ -41,6 +44,10 @@ class ConsentReason(Reason):
     ALREADY_ANSWERED = "already_answered"
     EXPIRED = "challenge_expired"
     DEVICE_SIGNATURE_REQUIRED = "device_signature_required"
+    SIGNATURE_REFUSED = "consent_signature_refused"
+    """Not by this device's listed key, or over something else than this question."""
+    DEVICE_NOT_LISTED = "device_not_listed"
+    """The account's newest signed list does not have this device."""
     TERMS_CHANGED = "terms_changed"
     """What the question was about is different now: send the message again, and be asked again."""
     SPENT = "consent_spent"
@@ -73,6 +80,23 @@ class AnswerView(Struct, frozen=True):
     state: str
 
 
+@dataclass(frozen=True, slots=True)
+class Answerer:
+    """Who answers, as far as it was checked.
+
+    Attributes:
+        kind: what the answer is worth.
+        who: an opaque name; kept as a keyed digest.
+        caller: the mailbox of the device that signed; 0 for a tenant's word.
+        list_version: the account's list on which that device's key was found.
+    """
+
+    kind: ConsentKind
+    who: bytes = field(repr=False)
+    caller: int = 0
+    list_version: int = 0
+
+
 class Writer(Protocol):
     """The writer's queue."""
 
@@ -93,6 +117,10 @@ _ANSWER: Final = {
     CommitReason.NOT_FOUND: ConsentReason.NOT_FOUND,
     CommitReason.ALREADY_ANSWERED: ConsentReason.ALREADY_ANSWERED,
     CommitReason.EXPIRED: ConsentReason.EXPIRED,
+}
+_FACT: Final = {
+    ConsentKind.DEVICE_SIGNED: Consent.DEVICE_SIGNED,
+    ConsentKind.TENANT_ASSERTED: Consent.TENANT_ASSERTED,
 }
 _WITHDRAWAL: Final = {
     CommitReason.NOT_FOUND: ConsentReason.NOT_FOUND,
@@ -131,12 +159,13 @@ class Consents:
         self._entropy = entropy
 
     async def question(self, tenant: int, challenge: ChallengeId) -> QuestionView:
-        """A question.
+        """A question, and the consent that it got.
 
         Raises:
             ConsentError: NOT_FOUND.
         """
-        return self._questions.view(await self._row(tenant, challenge))
+        row = await self._row(tenant, challenge)
+        return self._questions.view(row, await self._reads.consent_to(tenant, challenge.value))
 
     async def _row(self, tenant: int, challenge: ChallengeId) -> ChallengeRow:
         row = await self._reads.challenge(tenant, challenge.value)
@@ -155,24 +184,54 @@ class Consents:
             ConsentError: it does nothing.
             StorageError: the store takes nothing now.
         """
+
+        async def word(_: ChallengeRow) -> Answerer:
+            if said is Said.AGREED and not self._questions.takes(tenant, ConsentKind.TENANT_ASSERTED):
+                raise ConsentError(ConsentReason.DEVICE_SIGNATURE_REQUIRED)
+            return Answerer(ConsentKind.TENANT_ASSERTED, answered_by.encode())
+
+        return await self.settle(tenant, tenant_id, challenge, said, word)
+
+    async def settle(
+        self,
+        tenant: int,
+        tenant_id: TenantId,
+        challenge: ChallengeId,
+        said: Said,
+        whose: Callable[[ChallengeRow], Awaitable[Answerer]],
+    ) -> AnswerView:
+        """Takes an answer of either kind, as often as the world under it changes, three times at most.
+
+        Args:
+            tenant: whose.
+            tenant_id: the same, as ids have it.
+            challenge: which question.
+            said: the answer.
+            whose: who answers, checked anew each time; raises ConsentError where the answer is worth nothing.
+
+        Raises:
+            ConsentError: it does nothing.
+            StorageError: the store takes nothing now.
+        """
         for _ in range(MAX_STALE):
             row = await self._row(tenant, challenge)
             decision = None
             version = self._policies.version
-            if said is Said.AGREED:
-                if not self._questions.takes_tenants_word(tenant):
-                    raise ConsentError(ConsentReason.DEVICE_SIGNATURE_REQUIRED)
-                if row.held is not None:
-                    decision = await self._held_decision(tenant, tenant_id, row)
+            answerer = await whose(row)
+            if said is Said.AGREED and row.held is not None:
+                decision = await self._held_decision(tenant, tenant_id, row, answerer.kind)
             try:
                 outcome: Answered = await self._writer.run(
-                    self._command(tenant, row, said, answered_by, version, decision), tenant=tenant
+                    self._command(tenant, row, said, answerer, version, decision), tenant=tenant
                 )
             except CommitRefused as refusal:
                 if refusal.reason is CommitReason.STALE_DECISION:
                     continue
+                if refusal.facts.get("relay") is RelayReason.SESSION_ENDED:
+                    raise ConsentError(ConsentReason.DEVICE_NOT_LISTED) from None
                 raise ConsentError(_ANSWER.get(refusal.reason, ConsentReason.ALREADY_ANSWERED)) from None
-            self._counts.fall("consented" if said is Said.AGREED else "declined", row.cause)
+            word = "agreed" if said is Said.AGREED else "declined"
+            self._counts.fall(f"{word}_{answerer.kind.value.lower()}", row.cause)
             if outcome.released:
                 self._queued()
             consent = str(ConsentId(outcome.consent)) if outcome.consent and row.held is None else None
@@ -180,17 +239,20 @@ class Consents:
         raise StorageError(StorageReason.OVERLOADED)
 
     def _command(
-        self, tenant: int, row: ChallengeRow, said: Said, answered_by: str, version: int, decision: Decision | None
+        self, tenant: int, row: ChallengeRow, said: Said, answerer: Answerer, version: int, decision: Decision | None
     ) -> AnswerChallenge:
         # Bound to tenant and question, so that two answers of one person cannot be joined by it.
         who = blake2b(
-            row.tenant.to_bytes(8) + row.id + answered_by.encode(), key=self._key, digest_size=32, person=b"answered-by"
+            row.tenant.to_bytes(8) + row.id + answerer.who, key=self._key, digest_size=32, person=b"answered-by"
         ).digest()
         return AnswerChallenge(
             tenant=tenant,
             challenge=row.id,
             consent=self._entropy(16),
             agreed=int(said is Said.AGREED),
+            kind=CONSENT_KINDS.index(answerer.kind),
+            caller=answerer.caller,
+            list_version=answerer.list_version,
             answered_by=who,
             policy=self._policies.of(tenant).hash,
             policy_version=version,
@@ -200,7 +262,7 @@ class Consents:
             now_ms=self._clock.now_ms(),
         )
 
-    async def _held_decision(self, tenant: int, tenant_id: TenantId, row: ChallengeRow) -> Decision:
+    async def _held_decision(self, tenant: int, tenant_id: TenantId, row: ChallengeRow, kind: ConsentKind) -> Decision:
         """What policy says of the held message with this answer, after a look whether it is still what was asked about.
 
         Raises:
@@ -212,7 +274,7 @@ class Consents:
             raise ConsentError(ConsentReason.EXPIRED)
         floor = Protection.UNKNOWN if held.floor is None else PROTECTIONS[held.floor]
         traffic = TRAFFICS[held.traffic]
-        about = await self._about(tenant, tenant_id, held)
+        about, commitment = await self._about(tenant, tenant_id, held, row.nonce)
         decision = self._policies.of(tenant).decide(
             Facts(
                 body=Body.OPEN,
@@ -222,18 +284,19 @@ class Consents:
                 submission=Submission.TENANT_API,
                 floor=floor,
                 ways=Ways.of(CHANNELS[row.channel]),
-                consent=Consent.TENANT_ASSERTED,
+                consent=_FACT[kind],
                 on_downgrade=OnDowngrade.HOLD,
                 face=Face.CAN_ASK,
                 traffic=traffic,
             )
         )
-        if not self._questions.still_holds(row, about, floor, traffic) or decision.action is not Action.DELIVER:
+        holds = self._questions.still_holds(row, about, commitment, floor, traffic)
+        if not holds or decision.action is not Action.DELIVER:
             self._counts.fall("void", row.cause)
             raise ConsentError(ConsentReason.TERMS_CHANGED)
         return decision
 
-    async def _about(self, tenant: int, tenant_id: TenantId, held: HeldRow) -> About:
+    async def _about(self, tenant: int, tenant_id: TenantId, held: HeldRow, nonce: bytes) -> tuple[About, bytes]:
         message = MessageId(held.message_id)
         try:
             address = unseal_address(self._keys.get(held.address_generation), tenant_id, message, held.address)
@@ -247,12 +310,13 @@ class Consents:
             # Moved to another generation between the read and here: the caller comes again.
             raise StorageError(StorageReason.OVERLOADED) from None
         try:
-            digest = body_digest(body, self._key)
+            commitment = committed_body(body, nonce)
         finally:
             body.destroy()
         loop = asyncio.get_running_loop()
         subject = await loop.run_in_executor(None, self._vault.subject, tenant_id, address)
-        return About(tenant, tenant_id, subject.id, message, digest, PhoneNumber.parse(address.decode("ascii")))
+        about = About(tenant, tenant_id, subject.id, message, PhoneNumber.parse(address.decode("ascii")))
+        return about, commitment
 
     async def withdraw(self, tenant: int, consent: ConsentId) -> None:
         """Ends a consent that was not used yet; whoever commits first, this or the message, wins.

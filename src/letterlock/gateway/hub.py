@@ -5,7 +5,7 @@ Runs on the event loop alone. A device that is behind, or too slow, is fed from 
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 MAX_LIVE_BYTES: Final = 4 << 20
@@ -56,10 +56,11 @@ class Mail:
         head: the newest committed sequence known here.
         wake: set when there is something to send.
         low: the device is to be told that few key packages of it are left.
+        asked: the device is to be told that a question waits.
         patient: how many items may wait before ``wake`` is set for them; something else will set it soon.
     """
 
-    __slots__ = ("_bytes", "_queue", "_tail", "head", "low", "mailbox", "patient", "replaced", "sent", "wake")
+    __slots__ = ("_bytes", "_queue", "_tail", "asked", "head", "low", "mailbox", "patient", "replaced", "sent", "wake")
 
     def __init__(self, mailbox: int, applied: int, head: int) -> None:
         self.mailbox = mailbox
@@ -68,6 +69,7 @@ class Mail:
         self.wake = Bell()
         self.replaced = False
         self.low = False
+        self.asked = False
         self.patient = 0
         self._queue: deque[tuple[int, bytes, bytes]] | None = None
         """None while nothing is here: an empty one is as large as everything else of an idle device."""
@@ -137,9 +139,10 @@ class Doorbell:
         wake: set when there is something to look at.
         replaced: a newer connection of the device has come.
         low: the device is to be told that few key packages of it are left.
+        asked: the device is to be told that a question waits.
     """
 
-    __slots__ = ("head", "low", "mailbox", "replaced", "wake")
+    __slots__ = ("asked", "head", "low", "mailbox", "replaced", "wake")
 
     def __init__(self, mailbox: int, head: int) -> None:
         self.mailbox = mailbox
@@ -147,6 +150,7 @@ class Doorbell:
         self.wake = Bell()
         self.replaced = False
         self.low = False
+        self.asked = False
 
     def put(self, sequence: int, _head: bytes, _body: bytes) -> None:
         """An item was committed."""
@@ -206,6 +210,14 @@ class Hub:
         if box is not None:
             box.low = True
             box.wake.set()
+
+    def ask(self, mailboxes: Iterable[int]) -> None:
+        """A question waits for devices: those that are connected are told so, and nothing of it."""
+        for mailbox in mailboxes:
+            box = self._mail.get(mailbox)
+            if box is not None:
+                box.asked = True
+                box.wake.set()
 
     def publish(self, deliveries: tuple[tuple[int, int], ...], item_head: bytes, body: bytes) -> None:
         """Hands a committed item to those of its mailboxes that are connected."""

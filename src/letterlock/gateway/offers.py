@@ -8,7 +8,7 @@ from letterlock.custody.vault import Subject
 from letterlock.gateway.questions import QuestionView
 from letterlock.model.bodies import OpenBody
 from letterlock.model.errors import Fault, OperationError, Reason
-from letterlock.model.ids import ConsentId, MessageId, TenantId
+from letterlock.model.ids import AccountId, ConsentId, MessageId, TenantId
 from letterlock.model.message import MessageState
 from letterlock.policy.facts import OnDowngrade, Traffic
 from letterlock.storage.open_commands import MessageRow
@@ -26,7 +26,9 @@ class SendReason(Reason):
     CLAIM_NOT_AUTHORISED = "claim_not_authorised"
     E2EE_NOT_FRAMED = "e2ee_not_framed"
     DEVICE_SIGNATURE_REQUIRED = "device_signature_required"
-    """Policy takes no tenant's word: the sender's own device would have to sign."""
+    """Policy takes no tenant's word: the sender's own device would have to sign, and no account of one is named."""
+    SENDER_UNKNOWN = "sender_unknown"
+    """The account that was named as the sender has no device here."""
     ASKED_RECENTLY = "asked_recently"
     IDEMPOTENCY_CONFLICT = "idempotency_conflict"
     CONSENT_UNKNOWN = "consent_unknown"
@@ -77,6 +79,7 @@ class Offer:
     Attributes:
         key: the idempotency key, or None; a consent's own message then.
         expires_in_ms: no longer than policy lets it wait; None for that.
+        sender: the account in whose name it is sent, whose devices may be asked; None for the tenant itself.
     """
 
     number: PhoneNumber
@@ -87,6 +90,7 @@ class Offer:
     consent: ConsentId | None
     expires_in_ms: int | None
     key: bytes | None = field(repr=False)
+    sender: AccountId | None = None
 
 
 @dataclass(frozen=True, slots=True)

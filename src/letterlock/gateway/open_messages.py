@@ -5,7 +5,7 @@ The text is an OpenBody from the first line on and is destroyed at the last. Wha
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final, Protocol
@@ -14,7 +14,7 @@ from letterlock.assurance import consent as consents
 from letterlock.assurance.causes import Cause
 from letterlock.assurance.fallback import FallbackState
 from letterlock.custody.sealing import Entropy, StorageKey, seal_address, shred_seal
-from letterlock.gateway.body_digest import body_digest
+from letterlock.gateway.body_digest import body_digest, committed_body
 from letterlock.gateway.codes import FALLS
 from letterlock.gateway.held import policy_fall
 from letterlock.gateway.offers import (
@@ -30,11 +30,12 @@ from letterlock.gateway.offers import (
 from letterlock.gateway.policies import Policies
 from letterlock.gateway.questions import TRAFFICS, About, QuestionBook
 from letterlock.gateway.sealed import MAX_STALE
+from letterlock.gateway.sealed_questions import seal_question
 from letterlock.gateway.security import Assessments
 from letterlock.gateway.shown import shown_of, size_bucket
 from letterlock.model.capability import Channel
 from letterlock.model.clock import Clock
-from letterlock.model.ids import ChallengeId, MessageId, TenantId
+from letterlock.model.ids import AccountId, ChallengeId, MessageId, TenantId
 from letterlock.model.message import MessageState
 from letterlock.model.protection import ConsentKind, EvidenceGrade, Protection
 from letterlock.policy.decision import Action, Decision, Fall, Refusal
@@ -96,6 +97,13 @@ class _Ready:
     about: About
     mac: bytes
     consent: ConsentRow | None
+    devices: tuple[int, ...]
+    """The mailboxes of the sender's devices."""
+
+    @property
+    def account(self) -> AccountId | None:
+        """In whose name it is sent."""
+        return self.offer.sender
 
 
 class OpenMessages:
@@ -105,6 +113,7 @@ class OpenMessages:
         ways: the channels that readable messages may take here.
         key: 32 bytes: makes ids of idempotency keys, and digests.
         queued: called when a message may leave.
+        asked: called with the mailboxes of devices for which a question waits.
     """
 
     def __init__(
@@ -121,6 +130,7 @@ class OpenMessages:
         key: bytes,
         counts: Counts,
         queued: Callable[[], None],
+        asked: Callable[[Sequence[int]], None],
         entropy: Entropy = os.urandom,
     ) -> None:
         self._writer = writer
@@ -135,6 +145,7 @@ class OpenMessages:
         self._key = key
         self._counts = counts
         self._queued = queued
+        self._asked = asked
         self._entropy = entropy
 
     async def accept(self, tenant: int, tenant_id: TenantId, offer: Offer) -> Taken | Questioned:
@@ -179,8 +190,13 @@ class OpenMessages:
                 return await self._again(tenant, message_id, known.status, known.record_hash)
         loop = asyncio.get_running_loop()
         subject = await loop.run_in_executor(None, self._vault.subject, tenant_id, offer.number.e164().encode())
-        about = About(tenant, tenant_id, subject.id, message_id, digest, offer.number)
-        return _Ready(tenant, tenant_id, offer, about, mac, consent)
+        about = About(tenant, tenant_id, subject.id, message_id, offer.number)
+        devices: tuple[int, ...] = ()
+        if offer.sender is not None:
+            devices = await self._reads.devices_of(tenant, offer.sender.value)
+            if not devices:
+                raise SendError(SendReason.SENDER_UNKNOWN)
+        return _Ready(tenant, tenant_id, offer, about, mac, consent, devices)
 
     def _mac(self, offer: Offer, digest: bytes) -> bytes:
         fields = (
@@ -191,6 +207,7 @@ class OpenMessages:
             offer.on_downgrade.value.encode(),
             b"" if offer.consent is None else offer.consent.value,
             b"" if offer.expires_in_ms is None else offer.expires_in_ms.to_bytes(8),
+            b"" if offer.sender is None else offer.sender.value,
         )
         framed = b"".join(len(one).to_bytes(2) + one for one in fields)
         return blake2b(framed, key=self._key, digest_size=16, person=b"request").digest()
@@ -239,7 +256,7 @@ class OpenMessages:
             if decision.action is Action.HOLD:
                 wished = Facts(**{**_parts(facts), "on_downgrade": OnDowngrade.ASK})
                 return await self._hold(ready, decision, policy.decide(wished).offered, before, relied)
-            if decision.action is Action.ASK and self._questions.takes_tenants_word(tenant):
+            if decision.action is Action.ASK and self._questions.may_ask(tenant, ready.account):
                 return await self._ask(ready, decision, before, floor)
         except CommitRefused as refusal:
             if refusal.reason is CommitReason.STALE_DECISION:
@@ -257,7 +274,7 @@ class OpenMessages:
             raise SendError(SendReason.CONSENT_SPENT)
         if consent.expires_ms <= self._clock.now_ms():
             raise SendError(SendReason.CONSENT_EXPIRED)
-        if not self._questions.still_holds(consent.challenge, ready.about, floor, ready.offer.traffic):
+        if not self._is_about(ready, consent.challenge, floor):
             policy = self._policies.of(ready.tenant)
             await self._writer.run(
                 open_commands.VoidConsent(
@@ -277,7 +294,7 @@ class OpenMessages:
         taken = await self._commit(ready, decision, channel, MessageState.QUEUED, relied, fall, None)
         if not taken.duplicate:
             if decision.fall is not Fall.NOT_A_FALL:
-                self._counts.fall(decision.fall.value, Cause.SENDER_CHOSE.value)
+                self._counts.fall(_counted(decision, ready.consent), Cause.SENDER_CHOSE.value)
             self._queued()
         return taken
 
@@ -304,7 +321,7 @@ class OpenMessages:
         channel = offered[0] if offered else Channel.SMS
         now = self._clock.now_ms()
         question = None
-        if offered and self._questions.takes_tenants_word(ready.tenant):
+        if offered and self._questions.may_ask(ready.tenant, ready.account):
             until = min(now + _life(ready.offer, decision), now + consents.MAX_LIFE_MS)
             question = self._question(ready, decision, channel, before, now, until)
         taken = await self._commit(ready, decision, channel, MessageState.HELD, relied, None, question)
@@ -312,6 +329,8 @@ class OpenMessages:
         if question is None or taken.duplicate:
             return taken
         put = await self._reads.challenge(ready.tenant, question.id)
+        if put is not None:
+            self._ring(ready, put)
         view = None if put is None else self._questions.view(put)
         return Taken(taken.message_id, taken.state, taken.record_hash, taken.row, view, duplicate=False)
 
@@ -326,21 +345,40 @@ class OpenMessages:
             self._counts.fall("asked_recently", command.cause)
             raise SendError(SendReason.ASKED_RECENTLY, challenge=ChallengeId(asked.id))
         self._counts.fall("asked", command.cause)
+        self._ring(ready, row)
         return Questioned(self._questions.view(row))
+
+    def _ring(self, ready: _Ready, row: ChallengeRow) -> None:
+        if row.account is not None:
+            self._asked(ready.devices)
 
     def _is_same(self, ready: _Ready, row: ChallengeRow, floor: Protection) -> bool:
         """Whether an open question is this very one: then a retry gets it again, and nobody is asked twice."""
         if row.state != FallbackState.CHALLENGED.value or row.message != ready.about.message.value:
             return False
-        return self._questions.still_holds(row, ready.about, floor, ready.offer.traffic)
+        return self._is_about(ready, row, floor)
+
+    def _is_about(self, ready: _Ready, row: ChallengeRow, floor: Protection) -> bool:
+        """Whether a question is about this very message as it would leave now, and of the same sender."""
+        if row.account != (None if ready.account is None else ready.account.value):
+            return False
+        commitment = committed_body(ready.offer.body, row.nonce)
+        return self._questions.still_holds(row, ready.about, commitment, floor, ready.offer.traffic)
 
     def _question(
         self, ready: _Ready, decision: Decision, channel: Channel, before: Protection, now: int, until: int
     ) -> open_commands.Ask:
         cause = Cause.SENDER_CHOSE
         challenge = ChallengeId(self._entropy(16))
-        terms = self._questions.terms(ready.about, channel, before, cause, until, self._entropy(32))
+        nonce = self._entropy(32)
+        commitment = committed_body(ready.offer.body, nonce)
+        terms = self._questions.terms(ready.about, commitment, channel, before, cause, until, nonce)
         consents.ask(challenge, terms, now, ())
+        account, sealed, generation = b"", b"", 0
+        if ready.account is not None and self._questions.takes(ready.tenant, ConsentKind.DEVICE_SIGNED):
+            key = self._storage_key()
+            account, generation = ready.account.value, key.generation
+            sealed = seal_question(key, ready.tenant_id, challenge, commitment, ready.about.number, self._entropy)
         return open_commands.Ask(
             id=challenge.value,
             tenant=ready.tenant,
@@ -357,6 +395,9 @@ class OpenMessages:
             now_ms=now,
             expires_ms=until,
             window_ms=consents.PROMPT_WINDOW_MS,
+            account=account,
+            sealed=sealed,
+            generation=generation,
         )
 
     async def _commit(
@@ -428,6 +469,13 @@ class OpenMessages:
 def _life(offer: Offer, decision: Decision) -> int:
     """How long a message may wait, in milliseconds: as policy has it, or less if the sender wants that."""
     return min(decision.retention_ms, offer.expires_in_ms or decision.retention_ms)
+
+
+def _counted(decision: Decision, consent: ConsentRow | None) -> str:
+    """The metric's word for a step down: kinds of consent are counted apart."""
+    if consent is None:
+        return decision.fall.value
+    return f"{decision.fall.value}_{CONSENT_KINDS[consent.kind].value.lower()}"
 
 
 def _parts(facts: Facts) -> dict[str, Any]:

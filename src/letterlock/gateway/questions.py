@@ -13,21 +13,27 @@ from typing import Final
 from msgspec import Struct
 
 from letterlock.assurance.causes import OFFERS, Cause, ConsentScope
-from letterlock.assurance.consent import Alternative, Terms
+from letterlock.assurance.consent import NO_TRANSCRIPT, Alternative, Challenge, Terms
 from letterlock.assurance.texts import english
 from letterlock.gateway.policies import Policies
 from letterlock.gateway.security import Assessments, readers_of
 from letterlock.model.capability import CapabilityRow, Channel
-from letterlock.model.ids import ChallengeId, MessageId, SubjectId, TenantId
-from letterlock.model.protection import Protection
+from letterlock.model.ids import AccountId, ChallengeId, ConsentId, MessageId, SubjectId, TenantId
+from letterlock.model.protection import ConsentKind, Protection
 from letterlock.policy.facts import Answer, Traffic
-from letterlock.storage.codes import CHANNELS, PROTECTIONS
+from letterlock.storage.codes import CHANNELS, CONSENT_KINDS, PROTECTIONS
 from letterlock.storage.open_commands import ChallengeRow
 from letterlock.wire.sms.address import PhoneNumber
 
 BINDING_BYTES: Final = 32
 TRAFFICS: Final = tuple(Traffic)
 """Kinds of traffic as rows number them: only ever growing at the end."""
+ALTERNATIVES: Final = (Alternative.WAIT, Alternative.DISCARD)
+_ANSWERS: Final = {
+    ConsentKind.DEVICE_SIGNED: Answer.DEVICE_SIGNED,
+    ConsentKind.TENANT_ASSERTED: Answer.TENANT_ASSERTED,
+}
+"""What people answer with. What policy allows, nobody is asked about."""
 
 
 class Choice(Struct, frozen=True):
@@ -53,6 +59,9 @@ class QuestionView(Struct, frozen=True):
         alternatives: what else one can do.
         scope: how far a yes reaches.
         expires_ms: after this an answer is worth nothing.
+        kinds: of which kinds an answer may be.
+        kind: of which kind the yes is that it got; None while there is none.
+        consent: to send the message again with, where there is a yes and the message was not held.
     """
 
     id: str
@@ -71,6 +80,9 @@ class QuestionView(Struct, frozen=True):
     scope: str
     scope_text: str
     expires_ms: int
+    kinds: list[str]
+    kind: str | None
+    consent: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +93,7 @@ class About:
     tenant_id: TenantId
     subject: SubjectId
     message: MessageId
-    body: bytes = field(repr=False)
-    """Keyed digest of the content."""
-    number: PhoneNumber
+    number: PhoneNumber = field(repr=False)
 
 
 class QuestionBook:
@@ -116,14 +126,35 @@ class QuestionBook:
         """The protection of a readable message on a channel."""
         return self._assessments.readable(channel).show_as
 
-    def takes_tenants_word(self, tenant: int) -> bool:
-        """Whether the policy takes a tenant's word for a person's answer."""
-        return Answer.TENANT_ASSERTED in self._policies.of(tenant).policy.consent.tenant_api
+    def takes(self, tenant: int, kind: ConsentKind) -> bool:
+        """Whether the policy takes an answer of this kind for what a tenant's software sends."""
+        return _ANSWERS[kind] in self._policies.of(tenant).policy.consent.tenant_api
+
+    def may_ask(self, tenant: int, account: AccountId | None) -> bool:
+        """Whether there is anybody whose answer policy would take: the tenant's people, or an account's devices."""
+        signed = account is not None and self.takes(tenant, ConsentKind.DEVICE_SIGNED)
+        return signed or self.takes(tenant, ConsentKind.TENANT_ASSERTED)
 
     def terms(
-        self, about: About, channel: Channel, before: Protection, cause: Cause, expires_ms: int, nonce: bytes
+        self,
+        about: About,
+        commitment: bytes,
+        channel: Channel,
+        before: Protection,
+        cause: Cause,
+        expires_ms: int,
+        nonce: bytes,
     ) -> Terms:
         """The terms as they are now.
+
+        Args:
+            about: what the question is about.
+            commitment: of the content, with this nonce.
+            channel: the way that a yes would open.
+            before: the protection that the conversation has.
+            cause: why.
+            expires_ms: the question's end.
+            nonce: 32 random bytes.
 
         Raises:
             ConsentError: MALFORMED.
@@ -133,7 +164,7 @@ class QuestionBook:
             environment=self._environment,
             conversation=about.subject,
             message=about.message,
-            body_commitment=about.body,
+            body_commitment=commitment,
             destination=about.number.e164(),
             route=channel,
             row_version=self._rows[channel].version,
@@ -142,6 +173,7 @@ class QuestionBook:
             readers=tuple(readers_of(self._assessments.readable(channel))),
             cause=cause,
             policy_hash=self._policies.of(about.tenant).hash,
+            transcript=NO_TRANSCRIPT,
             scope=ConsentScope.THIS_MESSAGE,
             expires_ms=expires_ms,
             nonce=nonce,
@@ -155,10 +187,16 @@ class QuestionBook:
             head + terms.encode(), key=self._key, digest_size=BINDING_BYTES, person=b"question"
         ).digest()  # fmt: skip
 
-    def still_holds(self, row: ChallengeRow, about: About, floor: Protection, traffic: Traffic) -> bool:
-        """Whether the terms of a stored question are exactly what they would be now, for this message."""
+    def still_holds(
+        self, row: ChallengeRow, about: About, commitment: bytes, floor: Protection, traffic: Traffic
+    ) -> bool:
+        """Whether the terms of a stored question are exactly what they would be now, for this message.
+
+        ``commitment`` is of this message's content, with the question's nonce.
+        """
         present = self.terms(
             about,
+            commitment,
             CHANNELS[row.channel],
             self.before(about.tenant, floor, traffic),
             Cause(row.cause),
@@ -167,8 +205,17 @@ class QuestionBook:
         )
         return hmac.compare_digest(self.bind(present), row.binding)
 
-    def view(self, row: ChallengeRow) -> QuestionView:
-        """A question for people."""
+    def challenge(self, row: ChallengeRow, about: About, commitment: bytes) -> Challenge | None:
+        """A question as a device shows and signs it; None where policy or the transport's row are others by now."""
+        cause = Cause(row.cause)
+        before = PROTECTIONS[row.before]
+        terms = self.terms(about, commitment, CHANNELS[row.channel], before, cause, row.expires_ms, row.nonce)
+        if not hmac.compare_digest(self.bind(terms), row.binding):
+            return None
+        return Challenge(ChallengeId(row.id), terms, ALTERNATIVES)
+
+    def view(self, row: ChallengeRow, consent: tuple[bytes, int] | None = None) -> QuestionView:
+        """A question for people; ``consent`` is what it got, and of which kind."""
         channel = CHANNELS[row.channel]
         cause = Cause(row.cause)
         says = OFFERS[cause].says
@@ -187,8 +234,15 @@ class QuestionBook:
             after=after.value,
             after_text=texts.loss[after],
             readers=readers_of(self._assessments.readable(channel)),
-            alternatives=[Choice(one.value, texts.alternative[one]) for one in (Alternative.WAIT, Alternative.DISCARD)],
+            alternatives=[Choice(one.value, texts.alternative[one]) for one in ALTERNATIVES],
             scope=ConsentScope.THIS_MESSAGE.value,
             scope_text=texts.scope[ConsentScope.THIS_MESSAGE],
             expires_ms=row.expires_ms,
+            kinds=[kind.value for kind in ConsentKind if kind in _ANSWERS and self._offered(row, kind)],
+            kind=None if consent is None else CONSENT_KINDS[consent[1]].value,
+            # A held message is on its way by its answer: there is nothing to come back with.
+            consent=None if consent is None or row.held is not None else str(ConsentId(consent[0])),
         )
+
+    def _offered(self, row: ChallengeRow, kind: ConsentKind) -> bool:
+        return self.takes(row.tenant, kind) and (kind is not ConsentKind.DEVICE_SIGNED or row.account is not None)

@@ -141,8 +141,11 @@ TABLES: Final[dict[str, dict[str, Column]]] = {
     "early_receipt": _table(_L.RECEIPTS, pseudonym="token", state="route state expires_ms"),
     "floor": _table(_L.TENANT, pseudonym="tenant subject", state="protection version cause updated_ms"),
     "challenge": _table(
-        _L.QUESTION, pseudonym="id tenant message binding nonce subject held",
+        _L.QUESTION, pseudonym="id tenant message binding nonce subject held account",
         state="cause from_protection to_protection channel state created_ms expires_ms",
+    ),
+    "challenge_device": _table(
+        _L.QUESTION, pseudonym="challenge tenant account", sealed="sealed", state="generation"
     ),
     "consent": _table(
         _L.QUESTION, pseudonym="id tenant challenge answered_by used_by", state="kind state created_ms expires_ms"
@@ -172,6 +175,7 @@ TABLES: Final[dict[str, dict[str, Column]]] = {
 
 GENERATION_TABLES: Final = (
     "sealed_body", "shreddable_body", "outbox", "kept_copy", "group_log", "attachment_key", "push_subscription",
+    "challenge_device",
 )  # fmt: skip
 """Tables whose rows name the generation of the storage key that they are sealed under: it lives as long as they do."""
 

@@ -69,7 +69,10 @@ class ReleaseHeld(Struct, frozen=True):
 
 
 class Ask(Struct, frozen=True):
-    """A question about one message; what it was about is bound by a keyed digest."""
+    """A question about one message; what it was about is bound by a keyed digest.
+
+    ``account`` is whose devices may answer, or empty; ``sealed`` is what they are shown, under that generation's key.
+    """
 
     id: bytes
     tenant: int
@@ -86,6 +89,9 @@ class Ask(Struct, frozen=True):
     now_ms: int
     expires_ms: int
     window_ms: int
+    account: bytes = b""
+    sealed: bytes = b""
+    generation: int = 0
 
 
 class Asked(Struct, frozen=True):
@@ -107,8 +113,10 @@ class Refuse(Struct, frozen=True):
 
 
 class AnswerChallenge(Struct, frozen=True):
-    """A tenant's authenticated word about a question.
+    """An answer to a question: a device's signature that was checked, or a tenant's authenticated word.
 
+    ``kind`` is the consent's, by its position. ``caller`` is the mailbox of the device that signed and
+    ``list_version`` the list on which its key was found; zeros for a tenant's word.
     ``indicator``, ``decision`` and ``rule`` are what is said of a held message that this releases.
     """
 
@@ -116,6 +124,9 @@ class AnswerChallenge(Struct, frozen=True):
     challenge: bytes
     consent: bytes
     agreed: int
+    kind: int
+    caller: int
+    list_version: int
     answered_by: bytes
     policy: bytes
     policy_version: int
@@ -261,6 +272,15 @@ class ChallengeRow(Struct, frozen=True):
     held: int | None
     created_ms: int
     expires_ms: int
+    account: bytes | None
+
+
+class SealedQuestion(Struct, frozen=True):
+    """A question with what devices are shown of it, sealed."""
+
+    row: ChallengeRow
+    sealed: bytes
+    generation: int
 
 
 class HeldRow(Struct, frozen=True):

@@ -110,6 +110,8 @@ class NoticeCode(IntEnum):
     """The device connected again elsewhere."""
     KEY_PACKAGES_LOW = 5
     """Few key packages of this device are left: make more."""
+    QUESTION_WAITING = 6
+    """A question to the device's account waits for an answer: fetch it. What it is about is not said here."""
 
 
 class FrameReason(Reason):

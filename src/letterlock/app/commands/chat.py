@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from letterlock.assurance.texts import Texts
     from letterlock.client.chat.loop import Plan
     from letterlock.client.chat.screen import Screen, Shown
 
@@ -38,6 +39,9 @@ def chat(
     read_receipts: Annotated[
         bool, typer.Option("--read-receipts/--no-read-receipts", help="Tell senders that their lines were shown here.")
     ] = True,
+    language: Annotated[
+        str, typer.Option("--language", help="Of questions and of the words for protection: en, es, de, hi, ar.")
+    ] = "en",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line for everything shown.")] = False,
 ) -> None:
     """Talk end-to-end encrypted: type lines, see who can read them and who proved what.
@@ -51,6 +55,7 @@ def chat(
     import asyncio
     import os
 
+    from letterlock.assurance.texts import Language, texts_of
     from letterlock.client.chat.contact import Contact
     from letterlock.client.chat.loop import Plan
     from letterlock.client.errors import ChatError, ChatReason
@@ -62,10 +67,14 @@ def chat(
             raise ChatError(ChatReason.API_KEY_NEEDED) from None
 
     _check(name, gateway)
-    contact = Contact.parse(with_contact) if with_contact else None
-    plan = Plan(name, data / name, gateway.rstrip("/"), contact, api_key, stay, read_receipts)
     try:
-        asyncio.run(_run(plan, _printer(as_json=as_json)))
+        spoken = Language(language)
+    except ValueError:
+        wrong_usage("--language is one of " + ", ".join(one.value for one in Language))
+    contact = Contact.parse(with_contact) if with_contact else None
+    plan = Plan(name, data / name, gateway.rstrip("/"), contact, api_key, stay, read_receipts, spoken)
+    try:
+        asyncio.run(_run(plan, _printer(texts_of(spoken), as_json=as_json)))
     except BrokenPipeError:
         # Whoever read what was shown is gone; what was not shown whole is shown at the next start.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -151,7 +160,7 @@ def _read_input(loop: "asyncio.AbstractEventLoop", lines: "asyncio.Queue[str | N
     threading.Thread(target=read, name="letterlock-input", daemon=True).start()
 
 
-def _printer(*, as_json: bool) -> "Callable[[Shown], None]":
+def _printer(texts: "Texts", *, as_json: bool) -> "Callable[[Shown], None]":
     import sys
     from io import TextIOWrapper
 
@@ -163,7 +172,7 @@ def _printer(*, as_json: bool) -> "Callable[[Shown], None]":
         sys.stdout.reconfigure(errors="backslashreplace")
 
     def show(shown: "Shown") -> None:
-        print(json_line(shown) if as_json else text(shown, _clock), flush=True)
+        print(json_line(shown) if as_json else text(shown, _clock, texts), flush=True)
 
     return show
 

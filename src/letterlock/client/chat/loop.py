@@ -13,6 +13,8 @@ from typing import Final, final
 
 import httpx
 
+from letterlock.assurance.texts import Language, texts_of
+from letterlock.client.chat.asking import Asking
 from letterlock.client.chat.contact import Contact
 from letterlock.client.chat.conversations import PLACE, Conversations
 from letterlock.client.chat.home import Home, device_of
@@ -66,6 +68,7 @@ class Plan:
         api_key: gives the tenant key, when something is left to enrol.
         stay: go on after the end of input.
         read_receipts: tell senders that their lines were shown.
+        language: of questions and indicators.
     """
 
     name: str
@@ -75,6 +78,7 @@ class Plan:
     api_key: Callable[[], str] = field(repr=False)
     stay: bool
     read_receipts: bool
+    language: Language = Language.ENGLISH
 
 
 async def converse(plan: Plan, lines: "asyncio.Queue[str | None]", screen: Screen, clock: Clock) -> None:
@@ -125,11 +129,13 @@ class Chat:
         self._plan: Final = plan
         self._screen: Final = screen
         self._showing: Final = Showing(device, self._people)
-        self._prompt: Final = Prompt(device, self._people, self._showing, home.identity_key(), clock)
+        self._asking: Final = Asking(device, texts_of(plan.language), clock)
+        self._prompt: Final = Prompt(device, self._people, self._showing, home.identity_key(), clock, self._asking)
         self._showing_now: Final = asyncio.Lock()
         self._news: Final = asyncio.Event()
         self._answers: Final = asyncio.Event()
         self._lost: Final = asyncio.Event()
+        self._asked: Final = asyncio.Event()
         self._connection = ""
         self._tried = False
 
@@ -175,11 +181,12 @@ class Chat:
         Raises:
             DeviceError: REMOVED, CONNECTED_ELSEWHERE, STATE_ROLLED_BACK, MAILBOX_GAP.
         """
-        connection = DeviceStream(self._plan.gateway.replace("http", "ws", 1), self)
+        connection = DeviceStream(self._plan.gateway.replace("http", "ws", 1), self, noticed=self._noticed)
         self._device.attach(connection.wake)
         carrying = asyncio.create_task(self._carry(connection))
         typing = asyncio.create_task(self._typed(lines))
         tasks = [carrying, typing, asyncio.create_task(self._watch(connection)), asyncio.create_task(self._present())]
+        tasks.append(asyncio.create_task(self._ask()))
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -215,7 +222,21 @@ class Chat:
             await connection.connected.wait()
             self._lost.clear()
             self._say("connected")
+            # What was asked while this device was away was announced to nobody.
+            self._asked.set()
             await self._lost.wait()
+
+    async def _ask(self) -> None:
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            # Without a connection it is looked at again when there is one.
+            with suppress(RelayError):
+                await self._asking.look(self._screen)
+
+    def _noticed(self, code: stream.NoticeCode) -> None:
+        if code is stream.NoticeCode.QUESTION_WAITING:
+            self._asked.set()
 
     async def _present(self) -> None:
         while True:

@@ -3,6 +3,7 @@
 from typing import Final, final
 
 from letterlock.client.chat import screen as s
+from letterlock.client.chat.asking import WORDS, Asking
 from letterlock.client.chat.contact import digit_groups
 from letterlock.client.chat.conversations import Conversations
 from letterlock.client.chat.shown import Showing
@@ -29,16 +30,24 @@ class Prompt:
         showing: knows who has proven something in this run.
         own_key: this account's public identity key.
         clock: wall time.
+        asking: answers questions.
     """
 
     def __init__(
-        self, device: Device, people: Conversations, showing: Showing, own_key: PublicKey, clock: Clock
+        self,
+        device: Device,
+        people: Conversations,
+        showing: Showing,
+        own_key: PublicKey,
+        clock: Clock,
+        asking: Asking,
     ) -> None:
         self._device: Final = device
         self._people: Final = people
         self._showing: Final = showing
         self._own_key: Final = own_key
         self._clock: Final = clock
+        self._asking: Final = asking
         self.current: GroupRef | None = None
         """Where lines go; None while nobody is there."""
 
@@ -50,7 +59,10 @@ class Prompt:
         if words.startswith("/") and not words.startswith("//"):
             if words == "/quit":
                 return False
-            screen(self._command(words))
+            if words.partition(" ")[0] in WORDS:
+                screen(await self._asking.answer(words))
+            else:
+                screen(self._command(words))
         else:
             screen(await self._send(line[1:] if line.startswith("//") else line))
         return True

@@ -210,6 +210,41 @@ class Floors(_Shown, frozen=True, tag="floor"):
     floors: list[FloorOf]
 
 
+class Question(_Shown, frozen=True, tag="question"):
+    """A question to this person, in their language: answered with ``/yes`` or ``/no`` and its ``number``.
+
+    ``direction`` is that of the language. ``question`` names where the message would go.
+    """
+
+    number: int
+    challenge: str
+    language: str
+    direction: str
+    question: str
+    why: str
+    fall: str
+    readers: str
+    loss: str
+    scope: str
+    time_left: str
+    alternatives: list[str]
+    agree: str
+    refuse: str
+    expires_ms: int
+    lines: list[str]
+
+
+class Answered(_Shown, frozen=True, tag="answered"):
+    """What became of an answer. ``released``: the message that was held for it is on its way."""
+
+    number: int
+    challenge: str
+    answer: str
+    state: str
+    released: bool
+    text: str
+
+
 class Help(_Shown, frozen=True, tag="help"):
     """What can be typed, and what the words mean."""
 
@@ -231,7 +266,7 @@ class Ended(_Shown, frozen=True, tag="ended"):
 
 Shown = (
     Ready | Waiting | Conversation | Line | Sent | Receipt | Failed | Changed | Found | Connection | Safety | Who
-    | Floors | Help | Problem | Ended
+    | Floors | Question | Answered | Help | Problem | Ended
 )  # fmt: skip
 Screen = Callable[[Shown], None]
 

@@ -1,8 +1,11 @@
 """The words in which a conversation is shown to people. Pure; nothing that somebody else wrote steers a terminal."""
 
+import re
 from collections.abc import Callable
 from typing import Final
 
+from letterlock.assurance.rendering import isolated
+from letterlock.assurance.texts import Direction, Texts, english
 from letterlock.client.chat import screen as s
 from letterlock.model.protection import EvidenceGrade
 
@@ -11,10 +14,13 @@ _JOINERS: Final = frozenset("\u200c\u200d")
 CONTINUED: Final = "    | "
 """Before each further line of one message, so that none looks like a message of its own."""
 
+_SENTENCE_END: Final = re.compile(r"[.।] ")
 COMMANDS: Final = {
     "/safety": "the safety number with each person, to compare aloud; and the group's fingerprint",
     "/who": "members, their devices, and what each has proven in this run",
     "/floor": "below what nothing is sent to them",
+    "/yes": "agree to the question with this number, signed by this device: /yes 1",
+    "/no": "say no to it",
     "/help": "this",
     "/quit": "end; what is still waiting goes out at the next start",
 }
@@ -88,18 +94,22 @@ def short(name: str) -> str:
     return name[: name.index("_") + 9]
 
 
-def mark(shown: s.Mark) -> str:
+def mark(shown: s.Mark, texts: Texts | None = None) -> str:
     """Protection, grade and who checked, with the first sentence of the indicator's own words."""
-    words = shown.indicator.text.partition(". ")[0].rstrip(".")
+    told = (texts or english()).indicator[shown.indicator.value]
+    words = _SENTENCE_END.split(told, maxsplit=1)[0].rstrip(".।")
+    if texts is not None and texts.direction is Direction.RIGHT_TO_LEFT:
+        words = isolated(words)
     return f"[{shown.protection.value} {shown.grade.value}: {words}]"
 
 
-def text(shown: s.Shown, clock: Callable[[int], str]) -> str:
+def text(shown: s.Shown, clock: Callable[[int], str], texts: Texts | None = None) -> str:
     """One thing as lines for people.
 
     Args:
         shown: what.
         clock: milliseconds UTC as a time of day.
+        texts: the words for protection, in the person's language; English where there are none.
     """
     match shown:
         case s.Ready():
@@ -109,7 +119,7 @@ def text(shown: s.Shown, clock: Callable[[int], str]) -> str:
         case s.Conversation():
             return _conversation(shown)
         case s.Line() | s.Sent() | s.Receipt() | s.Failed():
-            return _of_message(shown, clock)
+            return _of_message(shown, clock, texts)
         case s.Changed():
             if not shown.active:
                 return "This device was removed from the conversation."
@@ -118,6 +128,8 @@ def text(shown: s.Shown, clock: Callable[[int], str]) -> str:
             return f"! {shown.text}"
         case s.Connection():
             return f"* {_STATES[shown.state]}"
+        case s.Question() | s.Answered():
+            return _of_question(shown)
         case s.Safety() | s.Who() | s.Floors() | s.Help():
             return _answer(shown)
         case s.Ended():
@@ -140,21 +152,31 @@ def _answer(shown: s.Safety | s.Who | s.Floors | s.Help) -> str:
             return shown.text
 
 
+def _of_question(shown: s.Question | s.Answered) -> str:
+    match shown:
+        case s.Question():
+            lines = [f"? {shown.number}", *shown.lines, *(f"- {one}" for one in shown.alternatives)]
+            choices = f"/yes {shown.number}: {shown.agree}    /no {shown.number}: {shown.refuse}"
+            return "\n  ".join((*lines, choices))
+        case s.Answered():
+            return f"? {shown.number} {shown.text}"
+
+
 def _waiting(count: int, for_what: str) -> str:
     return f" Sealed and not taken by the gateway yet: {count}, waiting {for_what}." if count else ""
 
 
-def _of_message(shown: s.Line | s.Sent | s.Receipt | s.Failed, clock: Callable[[int], str]) -> str:
+def _of_message(shown: s.Line | s.Sent | s.Receipt | s.Failed, clock: Callable[[int], str], texts: Texts | None) -> str:
     match shown:
         case s.Line():
             again = " (may have been shown before)" if shown.again else ""
             said = plain(shown.text).replace("\n", "\n" + CONTINUED)
-            return f"{clock(shown.time_ms)} {short(shown.account)}> {said}  {mark(shown.mark)}{again}"
+            return f"{clock(shown.time_ms)} {short(shown.account)}> {said}  {mark(shown.mark, texts)}{again}"
         case s.Sent():
-            return f"    #{_number(shown.message)} sealed  {mark(shown.mark)}"
+            return f"    #{_number(shown.message)} sealed  {mark(shown.mark, texts)}"
         case s.Receipt():
             counted = f"{shown.kind} by {shown.count} of {shown.of}"
-            return f"    #{_number(shown.message)} {counted}: {short(shown.account)}  {mark(shown.mark)}"
+            return f"    #{_number(shown.message)} {counted}: {short(shown.account)}  {mark(shown.mark, texts)}"
         case s.Failed():
             told = f"{short(shown.account)} could not open it ({shown.reason}); what may help: {shown.remedy}"
             return f"    #{_number(shown.message)} {told}"

@@ -13,15 +13,22 @@ from letterlock.model.ids import ChallengeId, ConsentId
 _STATUS: Final = {
     ConsentReason.NOT_FOUND: 404,
     ConsentReason.DEVICE_SIGNATURE_REQUIRED: 422,
+    ConsentReason.SIGNATURE_REFUSED: 422,
+    ConsentReason.DEVICE_NOT_LISTED: 403,
 }
 _DETAIL: Final = {
     ConsentReason.NOT_FOUND: "There is no such question or consent.",
     ConsentReason.ALREADY_ANSWERED: "This question has its answer.",
     ConsentReason.EXPIRED: "This question is too old. Send the message again.",
     ConsentReason.DEVICE_SIGNATURE_REQUIRED: "Policy asks for an answer that the sender's own device signs.",
+    ConsentReason.SIGNATURE_REFUSED: "It is not signed by this device, or not over this question.",
+    ConsentReason.DEVICE_NOT_LISTED: "The account's signed list does not have this device.",
     ConsentReason.TERMS_CHANGED: "What was asked about is different now.",
     ConsentReason.SPENT: "This consent was used or withdrawn before.",
 }
+
+
+_R = ConsentReason
 
 
 class AnswerQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,24 +53,23 @@ class ChallengeRoutes:
 
     def routes(self) -> tuple[Route, ...]:
         """The entries of the route table."""
-        conflicts = tuple(reason.value for reason in ConsentReason if reason not in _STATUS)
-        unsigned = (ConsentReason.DEVICE_SIGNATURE_REQUIRED.value,)
+        answered = problems_of(_R.ALREADY_ANSWERED, _R.EXPIRED, _R.TERMS_CHANGED, _R.DEVICE_SIGNATURE_REQUIRED)
         return (
             Route("GET", "/v1/challenges/{challenge_id}", "getChallenge", "A question about a step down.",
                   Access.TENANT_MESSAGES, self.get, None, {200: QuestionView}),
             Route("POST", "/v1/challenges/{challenge_id}/answer", "answerChallenge",
                   "Say what the person answered.", Access.TENANT_MESSAGES, self.answer, AnswerQuestion,
-                  {200: AnswerView}, {409: conflicts, 422: unsigned}),
+                  {200: AnswerView}, answered),
             Route("DELETE", "/v1/consents/{consent_id}", "withdrawConsent", "Take an unused consent back.",
-                  Access.TENANT_MESSAGES, self.withdraw, None, {204: None}, {409: conflicts}),
+                  Access.TENANT_MESSAGES, self.withdraw, None, {204: None}, problems_of(_R.SPENT)),
         )  # fmt: skip
 
     async def get(self, call: Call) -> Answer:
         """GET /v1/challenges/{challenge_id}."""
         try:
-            return Answer(200, await self._consents.question(call.tenant.tenant, _challenge(call)))
+            return Answer(200, await self._consents.question(call.tenant.tenant, challenge_of(call)))
         except ConsentError as error:
-            raise _problem(error) from None
+            raise consent_problem(error) from None
 
     async def answer(self, call: Call) -> Answer:
         """POST /v1/challenges/{challenge_id}/answer."""
@@ -75,10 +81,10 @@ class ChallengeRoutes:
             raise Problem(Code.WRONG_TYPE, members={"at": "$.answered_by"}) from None
         try:
             view = await self._consents.answer(
-                tenant.tenant, tenant.tenant_id, _challenge(call), Said(body.answer), body.answered_by
+                tenant.tenant, tenant.tenant_id, challenge_of(call), Said(body.answer), body.answered_by
             )
         except ConsentError as error:
-            raise _problem(error) from None
+            raise consent_problem(error) from None
         return Answer(200, view)
 
     async def withdraw(self, call: Call) -> Answer:
@@ -90,16 +96,31 @@ class ChallengeRoutes:
         try:
             await self._consents.withdraw(call.tenant.tenant, consent)
         except ConsentError as error:
-            raise _problem(error) from None
+            raise consent_problem(error) from None
         return Answer(204)
 
 
-def _challenge(call: Call) -> ChallengeId:
+def challenge_of(call: Call) -> ChallengeId:
+    """The question that the path names.
+
+    Raises:
+        Problem: it names none.
+    """
     try:
         return ChallengeId.parse(call.path["challenge_id"])
     except ValueError:
         raise Problem(Code.NOT_FOUND) from None
 
 
-def _problem(error: ConsentError) -> Problem:
+def consent_problem(error: ConsentError) -> Problem:
+    """The answer to a refusal."""
     return Problem(error.reason.value, _STATUS.get(error.reason, 409), _DETAIL[error.reason])
+
+
+def problems_of(*reasons: ConsentReason) -> dict[int, tuple[str, ...]]:
+    """A route's refusals by status, for its description."""
+    found: dict[int, tuple[str, ...]] = {}
+    for reason in reasons:
+        status = _STATUS.get(reason, 409)
+        found[status] = (*found.get(status, ()), reason.value)
+    return found

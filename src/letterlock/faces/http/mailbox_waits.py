@@ -132,9 +132,8 @@ class MailboxWaits:
         try:
             yield _event("head", _encode({"head": bell.head}))
             while (why := self._over(device, bell)) is None:
-                if bell.low:
-                    bell.low = False
-                    yield _event("key_packages_low", b"{}")
+                for told in _told(bell):
+                    yield told
                 if bell.head <= sent:
                     if not await self._rest(device, bell, HEARTBEAT_S):
                         yield b": waiting\n\n"
@@ -243,6 +242,13 @@ class MailboxWaits:
 
 def _event(name: str, data: bytes, identity: bytes = b"") -> bytes:
     return b"event: %b\n%bdata: %b\n\n" % (name.encode(), identity, data)
+
+
+def _told(bell: Doorbell) -> list[bytes]:
+    """What the device is to be told beside its mail, once."""
+    found = [name for name, wanted in (("key_packages_low", bell.low), ("question_waiting", bell.asked)) if wanted]
+    bell.low = bell.asked = False
+    return [_event(name, b"{}") for name in found]
 
 
 def _item_event(item: Item) -> bytes:

@@ -19,7 +19,7 @@ from letterlock.ledger.ports import LedgerReads
 from letterlock.ledger.serve import Prover
 from letterlock.model.bodies import OpenBody
 from letterlock.model.clock import Clock
-from letterlock.model.ids import ConsentId, MessageId
+from letterlock.model.ids import AccountId, ConsentId, MessageId
 from letterlock.model.message import MessageState
 from letterlock.policy.facts import OnDowngrade, Traffic
 from letterlock.storage.codes import CHANNELS
@@ -49,7 +49,8 @@ _DETAIL: Final = {
     SendReason.CLAIM_CONTRADICTS_BODY: "A readable text cannot be end-to-end encrypted. Nothing was kept.",
     SendReason.BELOW_FLOOR: "It could go only less protected than this conversation, and you asked to refuse that.",
     SendReason.NO_ROUTE: "There is no way for it.",
-    SendReason.DEVICE_SIGNATURE_REQUIRED: "Policy asks for an answer that the sender's own device signs.",
+    SendReason.DEVICE_SIGNATURE_REQUIRED: "Policy asks for an answer that the sender's own device signs: name it.",
+    SendReason.SENDER_UNKNOWN: "There is no such account here, or it has no device.",
     SendReason.ASKED_RECENTLY: "This was asked a short while ago: answer that question, or wait.",
     SendReason.IDEMPOTENCY_CONFLICT: "This Idempotency-Key was used for another request.",
     SendReason.CONSENT_UNKNOWN: "There is no such consent.",
@@ -72,6 +73,7 @@ class SendMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         on_downgrade: what to do where it could go only less protected than the conversation.
         consent: the answer to an earlier question about this very message.
         expires_in_s: give it up if it did not leave within this many seconds.
+        sender: the account in whose name it is sent: its devices are asked, where policy takes their answer.
     """
 
     to: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
@@ -81,6 +83,7 @@ class SendMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     on_downgrade: Literal["ask", "hold", "refuse"] = "ask"
     consent: Annotated[str, msgspec.Meta(pattern="^con_[0-9a-f]{32}$")] | None = None
     expires_in_s: Annotated[int, msgspec.Meta(ge=1, le=MAX_LIFE_S)] | None = None
+    sender: Annotated[str, msgspec.Meta(pattern="^acc_[0-9a-f]{32}$")] | None = None
 
     def __repr__(self) -> str:
         return "<SendMessage>"
@@ -371,4 +374,5 @@ def _offer(body: SendMessage, key: bytes | None) -> Offer:
         consent=None if body.consent is None else ConsentId.parse(body.consent),
         expires_in_ms=None if body.expires_in_s is None else body.expires_in_s * 1000,
         key=key,
+        sender=None if body.sender is None else AccountId.parse(body.sender),
     )

@@ -337,6 +337,9 @@ class _Connection:
             if mail.low:
                 mail.low = False
                 await self._send_frame(frames.encode_notice(frames.NoticeCode.KEY_PACKAGES_LOW))
+            if mail.asked:
+                mail.asked = False
+                await self._send_frame(frames.encode_notice(frames.NoticeCode.QUESTION_WAITING))
             if self._refused:
                 # Its device begins again with what was refused first: so its messages stay in their order.
                 return CLOSE_TOO_FAST

@@ -23,6 +23,7 @@ from letterlock.storage.maintenance_commands import (
 )
 from letterlock.storage.sqlite import ledger_rows
 from letterlock.storage.sqlite.attachment_ops import rewrap_attachment_keys
+from letterlock.storage.sqlite.device_questions import rewrap_questions
 from letterlock.storage.sqlite.push_ops import rewrap_subscriptions
 from letterlock.storage.sqlite.question_ops import expire_questions
 from letterlock.storage.sqlite.receipt_ops import purge_receipts
@@ -82,7 +83,8 @@ def purge(tx: Transaction, command: Purge) -> Purged:
     other += run(
         db,
         "DELETE FROM challenge WHERE expires_ms <= ? AND created_ms <= ? AND NOT EXISTS"
-        " (SELECT 1 FROM consent WHERE consent.challenge = challenge.id)",
+        " (SELECT 1 FROM consent WHERE consent.challenge = challenge.id) AND NOT EXISTS"
+        " (SELECT 1 FROM challenge_device WHERE challenge_device.challenge = challenge.id)",
         (now, now - PROMPT_WINDOW_MS),
     )
     purged = Purged(len(due), expired, keys, records, other)
@@ -149,6 +151,7 @@ def count_references(tx: Transaction, command: CountReferences) -> dict[int, Ref
         "group_log",
         "attachment_key",
         "push_subscription",
+        "challenge_device",
     ):
         counted.update(
             dict(rows(tx.db, f"SELECT generation, count(*) FROM {table} GROUP BY generation"))  # noqa: S608
@@ -174,6 +177,7 @@ def rewrap_rows(tx: Transaction, command: Rewrap) -> int:
     moved += rewrap_group_log(tx, old, new, limit)
     moved += rewrap_attachment_keys(tx, old, new, limit)
     moved += rewrap_subscriptions(tx, old, new, limit)
+    moved += rewrap_questions(tx, old, new, limit)
     found = rows(
         tx.db,
         "SELECT b.message, t.id, m.id, b.sealed, b.wrapped_key FROM shreddable_body b JOIN message m ON m.seq=b.message"

@@ -8,7 +8,15 @@ import apsw
 from letterlock.model.capability import Channel
 from letterlock.model.message import MessageState
 from letterlock.storage.codes import CHANNELS
-from letterlock.storage.open_commands import ChallengeRow, ConsentRow, HeldRow, KnownRequest, MessageRow, WaitsForRoute
+from letterlock.storage.open_commands import (
+    ChallengeRow,
+    ConsentRow,
+    HeldRow,
+    KnownRequest,
+    MessageRow,
+    SealedQuestion,
+    WaitsForRoute,
+)
 from letterlock.storage.sqlite.order import AS_THEY_COME, KeyOrder
 from letterlock.storage.sqlite.reader import Readers
 from letterlock.storage.sqlite.receipt_reads import receipt_counts
@@ -17,7 +25,7 @@ from letterlock.storage.sqlite.rows import first, rows
 
 _CHALLENGE = (
     "h.id, h.tenant, h.message, h.binding, h.nonce, h.subject, h.cause, h.from_protection, h.to_protection, h.channel,"
-    " h.state, h.held, h.created_ms, h.expires_ms"
+    " h.state, h.held, h.created_ms, h.expires_ms, h.account"
 )
 _MESSAGE = (
     "SELECT m.seq, m.tenant, m.id, m.state, m.channel, m.protection, m.grade, m.verifier, m.indicator, m.decision,"
@@ -59,6 +67,52 @@ class OpenReads:
             return None if row is None else ChallengeRow(*row)
 
         return await self._readers.read(work)
+
+    async def questions_for(self, tenant: int, account: bytes, now_ms: int, limit: int) -> list[SealedQuestion]:
+        """Open questions that devices of an account may answer, the oldest first."""
+
+        def work(db: apsw.Connection) -> list[SealedQuestion]:
+            found = rows(
+                db,
+                f"SELECT {_CHALLENGE}, d.sealed, d.generation FROM challenge_device d"  # noqa: S608
+                " JOIN challenge h ON h.id=d.challenge"
+                " WHERE d.tenant=? AND d.account=? AND h.expires_ms>? ORDER BY h.created_ms, h.id LIMIT ?",
+                (tenant, account, now_ms, limit),
+            )
+            return [SealedQuestion(ChallengeRow(*row[:-2]), row[-2], row[-1]) for row in found]
+
+        return await self._readers.read(work)
+
+    async def question_for(self, tenant: int, account: bytes, challenge: bytes) -> SealedQuestion | None:
+        """One of them, or None: answered, ended, or never for this account."""
+
+        def work(db: apsw.Connection) -> SealedQuestion | None:
+            row = first(
+                db,
+                f"SELECT {_CHALLENGE}, d.sealed, d.generation FROM challenge_device d"  # noqa: S608
+                " JOIN challenge h ON h.id=d.challenge WHERE d.challenge=? AND d.tenant=? AND d.account=?",
+                (challenge, tenant, account),
+            )
+            return None if row is None else SealedQuestion(ChallengeRow(*row[:-2]), row[-2], row[-1])
+
+        return await self._readers.read(work)
+
+    async def devices_of(self, tenant: int, account: bytes) -> tuple[int, ...]:
+        """The mailboxes of an account's devices."""
+
+        def work(db: apsw.Connection) -> tuple[int, ...]:
+            found = rows(
+                db, "SELECT mailbox FROM device WHERE tenant=? AND account=? AND revoked_ms IS NULL", (tenant, account)
+            )
+            return tuple(mailbox for (mailbox,) in found)
+
+        return await self._readers.read(work)
+
+    async def consent_to(self, tenant: int, challenge: bytes) -> tuple[bytes, int] | None:
+        """The consent that a question got, and its kind."""
+        return await self._readers.read(
+            lambda db: first(db, "SELECT id, kind FROM consent WHERE challenge=? AND tenant=?", (challenge, tenant))
+        )
 
     async def consent(self, tenant: int, consent: bytes) -> ConsentRow | None:
         """A consent, with its question."""

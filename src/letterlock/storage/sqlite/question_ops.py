@@ -16,6 +16,7 @@ from letterlock.storage.open_commands import (
     VoidConsent,
     WithdrawConsent,
 )
+from letterlock.storage.sqlite.device_questions import drop_for_devices, put_for_devices, signer_stands
 from letterlock.storage.sqlite.open_rows import committed, finish, tell_fall
 from letterlock.storage.sqlite.rows import first, rows, run
 from letterlock.storage.sqlite.state import refused
@@ -85,13 +86,14 @@ def ask(tx: Transaction, command: Ask) -> Asked:
     run(
         tx.db,
         "INSERT INTO challenge (id, tenant, message, binding, nonce, subject, cause, from_protection, to_protection,"
-        " channel, state, created_ms, expires_ms) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        " channel, state, created_ms, expires_ms, account) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
         (
             command.id, command.tenant, command.message_id, command.binding, command.nonce, command.subject,
             command.cause, command.before, command.after, command.channel, state.value, command.now_ms,
-            command.expires_ms,
+            command.expires_ms, command.account or None,
         ),
     )  # fmt: skip
+    put_for_devices(tx, command)
     tx.append(
         entries.Challenge(
             ts=command.now_ms,
@@ -116,6 +118,7 @@ def expire_questions(tx: Transaction, now_ms: int, limit: int) -> None:
         (now_ms, FallbackState.CHALLENGED.value, limit),
     )
     for challenge, state in found:
+        drop_for_devices(tx, challenge)
         _move(tx, challenge, _move(tx, challenge, state, FallbackEvent.EXPIRE).value, FallbackEvent.GIVE_UP)
         tx.append(
             entries.Consent(
@@ -130,30 +133,34 @@ def expire_questions(tx: Transaction, now_ms: int, limit: int) -> None:
 
 
 def answer(tx: Transaction, command: AnswerChallenge) -> Answered:
-    """Takes a tenant's answer to a question; agreeing releases the message that it holds."""
+    """Takes an answer to a question; agreeing releases the message that it holds."""
     row = first(
         tx.db,
-        "SELECT state, expires_ms, held, from_protection, to_protection, channel, message FROM challenge"
+        "SELECT state, expires_ms, held, from_protection, to_protection, channel, message, account FROM challenge"
         " WHERE id=? AND tenant=?",
         (command.challenge, command.tenant),
     )
     if row is None:
         raise refused(CommitReason.NOT_FOUND)
-    state, expires_ms, held, before, to, channel, message_id = row
+    state, expires_ms, held, before, to, channel, message_id, account = row
     if state != FallbackState.CHALLENGED.value:
         raise refused(CommitReason.ALREADY_ANSWERED)
     if expires_ms <= command.now_ms:
         raise refused(CommitReason.EXPIRED)
     if command.policy_version != tx.state.policy_version:
         raise refused(CommitReason.STALE_DECISION)
+    if command.caller and not signer_stands(tx, command, account):
+        raise refused(CommitReason.STALE_DECISION)
     agreed = bool(command.agreed)
+    kind = CONSENT_KINDS[command.kind]
+    drop_for_devices(tx, command.challenge)
     reached = _move(tx, command.challenge, state, FallbackEvent.CONSENT if agreed else FallbackEvent.REFUSE)
     tx.append(
         entries.Consent(
             ts=command.now_ms,
             challenge=commit(CommitmentKind.CHALLENGE, tx.salt(), command.challenge),
             consent=commit(CommitmentKind.CONSENT, tx.salt(), command.consent),
-            kind=ConsentKind.TENANT_ASSERTED,
+            kind=kind,
             answer=Answer.ACCEPTED if agreed else Answer.REFUSED,
         )
     )
@@ -163,8 +170,8 @@ def answer(tx: Transaction, command: AnswerChallenge) -> Answered:
             "INSERT INTO consent (id, tenant, challenge, kind, state, answered_by, created_ms, expires_ms)"
             " VALUES (?,?,?,?,?,?,?,?)",
             (
-                command.consent, command.tenant, command.challenge, CONSENT_KINDS.index(ConsentKind.TENANT_ASSERTED),
-                OPEN, command.answered_by, command.now_ms, expires_ms,
+                command.consent, command.tenant, command.challenge, command.kind, OPEN, command.answered_by,
+                command.now_ms, expires_ms,
             ),
         )  # fmt: skip
     else:
@@ -187,7 +194,8 @@ def _settle_held(
     if not agreed:
         finish(tx, held, MessageEvent.WITHDRAWN, now, "consent_refused")
         return 0
-    fall = Fall(before, to, command.policy, ConsentKind.TENANT_ASSERTED.value, "consent_given", command.consent)
+    kind = CONSENT_KINDS[command.kind].value
+    fall = Fall(before, to, command.policy, kind, "consent_given", command.consent)
     tell_fall(tx, fall, message, channel, row[1], now)
     tx.append(
         entries.Release(
@@ -213,7 +221,7 @@ def withdraw(tx: Transaction, command: WithdrawConsent) -> None:
     """Ends a consent; whoever commits first, this or the message that uses it, wins."""
     row = first(
         tx.db,
-        "SELECT c.state, c.challenge, h.state FROM consent c JOIN challenge h ON h.id=c.challenge"
+        "SELECT c.state, c.challenge, h.state, c.kind FROM consent c JOIN challenge h ON h.id=c.challenge"
         " WHERE c.id=? AND c.tenant=?",
         (command.consent, command.tenant),
     )
@@ -228,7 +236,7 @@ def withdraw(tx: Transaction, command: WithdrawConsent) -> None:
             ts=command.now_ms,
             challenge=commit(CommitmentKind.CHALLENGE, tx.salt(), row[1]),
             consent=commit(CommitmentKind.CONSENT, tx.salt(), command.consent),
-            kind=ConsentKind.TENANT_ASSERTED,
+            kind=CONSENT_KINDS[row[3]],
             answer=Answer.WITHDRAWN,
         )
     )
