@@ -4,7 +4,8 @@ from pathlib import Path
 
 from tests.gateway_sealed.stage import Stage, staged
 
-from letterlock.gateway.sealed import Offered, Outcome
+from letterlock.gateway.outcomes import Outcome
+from letterlock.gateway.sealed import Offered
 from letterlock.storage.sqlite.open_reads import OpenReads
 from letterlock.wire.stream import REFERENCE_TIME, ResultStatus
 

@@ -6,7 +6,8 @@ import pytest
 from tests.gateway_sealed.stage import Stage, staged
 
 from letterlock.gateway.codes import INDICATORS
-from letterlock.gateway.sealed import Offered, Outcome
+from letterlock.gateway.outcomes import Outcome
+from letterlock.gateway.sealed import Offered
 from letterlock.model.protection import EvidenceGrade, Verifier
 from letterlock.relay.directory import GroupHead
 from letterlock.storage.codes import GRADES, VERIFIERS

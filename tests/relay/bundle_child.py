@@ -1,6 +1,6 @@
 """Commits one bundle in many processes, each killed with SIGKILL before another of its SQL statements.
 
-``python -m tests.relay.bundle_child FOLDER LEDGER``: makes a store in FOLDER/base, forks a process for each
+``python -m tests.relay.bundle_child FOLDER LEDGER [era]``: makes a store in FOLDER/base, forks a process for each
 place on a copy of its own (FOLDER/1, FOLDER/2, ...), and prints how many there were. The last one is killed after the
 last statement.
 """
@@ -13,10 +13,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.relay.rcs_chat import ROOTS, rcs_chat
 from tests.relay.world import World, bundle, enrolled, group_of, opened
+from tests.wire_mls.certificate_maker import era
+from tests.wire_mls.group_maker import NOW_S
 
+from letterlock.model.clock import ManualClock
 from letterlock.model.ids import GroupRef
 from letterlock.model.traces import LedgerRhythm, Traces
+from letterlock.relay.bundle import Bundle
 from letterlock.relay.groups import Caller
 
 MOST = 200
@@ -50,20 +55,34 @@ def armed(world: World, place: int) -> list[int]:
     return seen
 
 
+async def prepare_era(folder: Path, traces: dict[int, Traces]) -> tuple[GroupRef, Caller, Bundle]:
+    """An RCS group of two, and the bundle that makes its next era."""
+    folder.mkdir()
+    async with rcs_chat(folder, era(1)) as chat:
+        chat.world.core._traces = traces
+        await chat.commit(chat.adding())
+        return chat.ref, chat.phones[0].caller, chat.again(era(2)).adding()
+
+
 async def commit(folder: Path, place: int, made: tuple[Any, ...], traces: dict[int, Traces]) -> None:
-    group, caller, adds, removes = made
-    async with opened(folder) as world:
+    async with opened(folder, ManualClock(NOW_S * 1_000), (1, 2), ROOTS) as world:
         world.core._traces = traces
         armed(world, place)
-        await world.groups.commit(caller, group, bundle(GROUP, 1, adds=adds, removes=removes, counter=50))
+        if len(made) == 3:
+            group, caller, offer = made
+            await world.groups.advance_era(caller, group, offer)
+        else:
+            group, caller, adds, removes = made
+            await world.groups.commit(caller, group, bundle(GROUP, 1, adds=adds, removes=removes, counter=50))
         # It was answered, so it is durable: this one dies after the last statement.
         os.write(1, b"done\n")
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def main(folder: Path, ledger: LedgerRhythm) -> None:
+def main(folder: Path, ledger: LedgerRhythm, *, of_era: bool) -> None:
     traces = {1: Traces(ledger=ledger)} if ledger is LedgerRhythm.EACH_INTERVAL else {}
-    made = asyncio.run(prepare(folder / "base", traces))
+    made: tuple[Any, ...]
+    made = asyncio.run((prepare_era if of_era else prepare)(folder / "base", traces))
     for place in range(1, MOST):
         shutil.copytree(folder / "base", folder / str(place))
         out, into = os.pipe()
@@ -87,4 +106,4 @@ def main(folder: Path, ledger: LedgerRhythm) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), LedgerRhythm(sys.argv[2]))
+    main(Path(sys.argv[1]), LedgerRhythm(sys.argv[2]), of_era=len(sys.argv) > 3)

@@ -24,7 +24,7 @@ from letterlock.wire.tlog.verify import verify_log
 ROOT = Path(__file__).resolve().parent.parent.parent
 TABLES = (
     "message", "message_key", "sealed_body", "mailbox_item", "group_log", "group_change", "record_batch",
-    "record_interval", "waiting_record", "ledger_entry",
+    "record_interval", "waiting_record", "ledger_entry", "group_public", "group_era", "group_member",
 )  # fmt: skip
 
 
@@ -37,6 +37,7 @@ def state(core: StoreCore) -> dict[str, Any]:
     """What a bundle changes, in numbers that are the same in every run."""
     found: dict[str, Any] = {name: core.read_back(f"SELECT count(*) FROM {name}")[0][0] for name in TABLES}
     found["group"] = core.read_back("SELECT epoch, log_seq FROM mls_group")
+    found["superseded"] = core.read_back("SELECT no, successor FROM mls_group WHERE successor IS NOT NULL")
     found["members"] = core.read_back("SELECT mailbox FROM group_member ORDER BY mailbox")
     found["mailboxes"] = core.read_back("SELECT key >> 32, max(key & 0xffffffff) FROM mailbox_item GROUP BY 1")
     found["counters"] = core.read_back("SELECT mailbox, state_counter FROM device ORDER BY mailbox")
@@ -58,11 +59,11 @@ def sound(core: StoreCore) -> None:
     assert verdict.finding is None
 
 
-@pytest.mark.parametrize("ledger", list(LedgerRhythm))
-def test_kill_9_between_the_statements_of_a_commit_bundle(tmp_path: Path, ledger: LedgerRhythm) -> None:
+def killed(tmp_path: Path, ledger: LedgerRhythm, *more: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The store before and after; dies at every statement between, and holds that the store was one or the other."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src"), *sys.path])}
     ran = subprocess.run(
-        [sys.executable, "-m", "tests.relay.bundle_child", str(tmp_path), ledger.value],
+        [sys.executable, "-m", "tests.relay.bundle_child", str(tmp_path), ledger.value, *more],
         capture_output=True, env=environment, cwd=ROOT, timeout=300, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr.decode()
@@ -80,12 +81,28 @@ def test_kill_9_between_the_statements_of_a_commit_bundle(tmp_path: Path, ledger
         finally:
             core.close()
     after = seen[-1]
-    assert after["group"] == [(2, before["group"][0][1] + 1)]
-    assert len(after["members"]) == len(before["members"]), "one came in, one went"
-    assert after["members"] != before["members"]
-    assert after["message"] == before["message"] + 2, "the commit and its Welcome"
     assert all(one in (before, after) for one in seen), "nothing in between"
     count = Counter("after" if one == after else "before" for one in seen)
     assert count["before"] > 20
     # Whatever died before COMMIT is gone, whatever died after it is there: the order never turns back.
     assert [one == after for one in seen] == sorted(one == after for one in seen)
+    return before, after
+
+
+@pytest.mark.parametrize("ledger", list(LedgerRhythm))
+def test_kill_9_between_the_statements_of_a_commit_bundle(tmp_path: Path, ledger: LedgerRhythm) -> None:
+    before, after = killed(tmp_path, ledger)
+    assert after["group"] == [(2, before["group"][0][1] + 1)]
+    assert len(after["members"]) == len(before["members"]), "one came in, one went"
+    assert after["members"] != before["members"]
+    assert after["message"] == before["message"] + 2, "the commit and its Welcome"
+
+
+@pytest.mark.parametrize("ledger", list(LedgerRhythm))
+def test_kill_9_between_the_statements_of_a_new_era(tmp_path: Path, ledger: LedgerRhythm) -> None:
+    before, after = killed(tmp_path, ledger, "era")
+    assert (before["group"], before["superseded"]) == ([(1, 1)], [])
+    assert (after["group"], after["superseded"]) == ([(1, 1), (1, 1)], [(1, 2)])
+    assert (after["group_era"], after["group_public"]) == (1, 1), "the old one's state went with it"
+    assert after["group_member"] == 2 * before["group_member"], "the same members again"
+    assert after["message"] == before["message"] + 2, "the commit and its Welcome"

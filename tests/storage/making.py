@@ -19,6 +19,11 @@ SHOWN = Shown(
     accepted_shape(Channel.RELAY, Protection.E2EE, EvidenceGrade.FRAMED, Verifier.GATEWAY, rule_tag("sealed")),
 )  # fmt: skip
 CLOCK = ManualClock()
+GROUP_ROW = (
+    "INSERT INTO mls_group (no, tenant, ref, group_id, epoch, first_epoch, creator, log_seq, log_head, created_ms)"
+    " VALUES ({},1,{},{},7,1,1,0,x'',0)"
+)
+"""A group at epoch 7: its number, its name and its MLS id."""
 
 
 def make(folder: Path) -> StoreCore:
@@ -36,7 +41,7 @@ def make(folder: Path) -> StoreCore:
                 " VALUES (?,?,?,?,x'',x'','native',0)",
                 (mailbox, 2 if mailbox == 5 else 1, os.urandom(16), os.urandom(16)),
             )
-        db.execute("INSERT INTO mls_group VALUES (1,1,?,x'aa',7,1,1,0,0,x'',0,NULL)", (os.urandom(16),))
+        db.execute(GROUP_ROW.format(1, "?", "x'aa'"), (os.urandom(16),))
         for mailbox in (1, 2, 3):
             db.execute("INSERT INTO group_member VALUES (1,?)", (mailbox,))
     db.close()

@@ -8,7 +8,7 @@ from typing import Any
 import apsw
 import pytest
 from msgspec.structs import replace
-from tests.storage.making import CLOCK, SHOWN, make, message, rows
+from tests.storage.making import CLOCK, GROUP_ROW, SHOWN, make, message, rows
 
 from letterlock.model.message import MessageState
 from letterlock.storage.commands import Accepted, AcceptSealed, Ack, Acked, Quarantine, Relied
@@ -129,7 +129,7 @@ def test_two_acknowledgements_of_one_mailbox_in_one_commit(tmp_path: Path) -> No
 
 def test_a_message_to_nobody_keeps_no_body_and_is_purged(tmp_path: Path) -> None:
     core = make(tmp_path)
-    core.read_back("INSERT INTO mls_group VALUES (2,1,x'00112233445566778899aabbccddeeff',x'bb',7,1,1,0,0,x'',0)")
+    core.read_back(GROUP_ROW.format(2, "x'00112233445566778899aabbccddeeff'", "x'bb'"))
     core.read_back("INSERT INTO group_member VALUES (2,4)")
     accepted, other = core.apply([replace(message(sender=4), group=2), message()])
     assert accepted.deliveries == ()

@@ -26,7 +26,7 @@ class Binding(Enum):
 
 def letterlock_framing(
     body: SealedBody,
-    group_id: bytes,
+    group_id: bytes | None,
     epoch: int,
     kind: SealedKind,
     binding: Binding,
@@ -37,7 +37,7 @@ def letterlock_framing(
 
     Args:
         body: parsed to its last byte.
-        group_id: declared.
+        group_id: declared; None where messages of this profile do not belong.
         epoch: declared.
         kind: declared.
         binding: what the session binds.

@@ -40,6 +40,10 @@ HTTP_RESULTS: Final = {
     "group_quarantined": stream.ResultStatus.GROUP_QUARANTINED,
     "mailbox_quota": stream.ResultStatus.MAILBOX_QUOTA,
     "wrong_era": stream.ResultStatus.WRONG_ERA,
+    "mls_header_missing": stream.ResultStatus.MLS_HEADER_MISSING,
+    "wrong_authenticator": stream.ResultStatus.WRONG_AUTHENTICATOR,
+    "message_id_differs": stream.ResultStatus.MESSAGE_ID_DIFFERS,
+    "era_unknown": stream.ResultStatus.ERA_UNKNOWN,
     "wrong_group": stream.ResultStatus.UNKNOWN_TARGET,
     "bad_body": stream.ResultStatus.QUARANTINED,
 }

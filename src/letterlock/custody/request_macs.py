@@ -9,6 +9,9 @@ from hashlib import blake2b
 from typing import Final
 
 MAC_BYTES: Final = 16
+AUTHENTICATOR_MAC_BYTES: Final = 32
+"""Two that are alike must be the same: not only of one group and epoch."""
+_AUTHENTICATOR: Final = b"ll-authenticator"
 
 
 def sealed_mac(key: bytes, group: bytes, epoch: int, ciphertext: bytes) -> bytes:
@@ -21,3 +24,17 @@ def sealed_mac(key: bytes, group: bytes, epoch: int, ciphertext: bytes) -> bytes
         ciphertext: SHA-256 of its bytes.
     """
     return blake2b(group + epoch.to_bytes(8, "big") + ciphertext, key=key, digest_size=MAC_BYTES).digest()
+
+
+def authenticator_mac(key: bytes, group: bytes, era: int, epoch: int, authenticator: bytes) -> bytes:
+    """The keyed digest of an epoch authenticator (GSMA RCC.16), to tell whether two messages name the same one.
+
+    Args:
+        key: 32 bytes.
+        group: reference of the group.
+        era: of the group.
+        epoch: that it belongs to.
+        authenticator: 32 bytes.
+    """
+    about = group + era.to_bytes(4, "big") + epoch.to_bytes(8, "big") + authenticator
+    return blake2b(about, key=key, digest_size=AUTHENTICATOR_MAC_BYTES, person=_AUTHENTICATOR).digest()

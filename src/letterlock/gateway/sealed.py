@@ -5,7 +5,7 @@ and looked up. What is left per message is the parser, one PRF, one MAC, one sea
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from typing import Any, Final, Protocol
 
@@ -15,19 +15,21 @@ from letterlock.assurance import evidence
 from letterlock.assurance.assess import Path
 from letterlock.assurance.framing import Binding, letterlock_framing
 from letterlock.custody.message_ids import MessageIds
-from letterlock.custody.request_macs import sealed_mac
+from letterlock.custody.request_macs import authenticator_mac, sealed_mac
 from letterlock.custody.sealing import NoncePool, SealedColumn, StorageKey
+from letterlock.gateway import rcs
 from letterlock.gateway.hub import Hub
+from letterlock.gateway.outcomes import NOT_ACCEPTED, RCS_NOT_ACCEPTED, NotTaken, Outcome, of_writer
 from letterlock.gateway.sealed_policy import PolicyInForce, Prepared, SealedPolicy
 from letterlock.gateway.shown import size_bucket
 from letterlock.model.bodies import SealedKind
 from letterlock.model.clock import Clock
 from letterlock.model.ids import ID_BYTES, TenantId
 from letterlock.model.message import MessageState
-from letterlock.model.traces import Times
-from letterlock.policy.decision import Action
+from letterlock.model.traces import Times, Traces
+from letterlock.policy.decision import Action, Decision
 from letterlock.relay.directory import GroupHead
-from letterlock.storage.commands import Accepted, AcceptSealed, Quarantine, Relied, Shown
+from letterlock.storage.commands import Accepted, AcceptRcs, AcceptSealed, Quarantine, Relied, Shown
 from letterlock.storage.errors import CommitReason, CommitRefused, StorageError, StorageReason
 from letterlock.wire.mls import FramingError, parse
 from letterlock.wire.stream import ItemKind, ResultStatus, encode_delivery_item
@@ -54,6 +56,10 @@ class Groups(Protocol):
 
     async def find(self, tenant: int, ref: bytes) -> GroupHead | None:
         """A group, from memory or the store; it is in memory afterwards."""
+        ...
+
+    def lower(self, numbers: Iterable[int]) -> None:
+        """What is said of these groups is not as sure as it was."""
         ...
 
 
@@ -84,7 +90,7 @@ class Sender(Struct, frozen=True, gc=False):
 
 
 class _Terms(Struct, frozen=True, gc=False):
-    """What a device's submissions have in common; ``retention_ms`` is None where policy does not deliver.
+    """What a device's submissions have in common; retention is None where policy does not deliver.
 
     It is counted from the time that is stored, which may be earlier than now.
     """
@@ -96,6 +102,7 @@ class _Terms(Struct, frozen=True, gc=False):
     column: SealedColumn
     author: bytes
     key_of: Callable[[bytes, bytes], bytes]
+    rcs_retention_ms: int | None
 
 
 class Offered(Struct, gc=False):
@@ -109,44 +116,8 @@ class Offered(Struct, gc=False):
         return f"<Offered, {len(self.body)} bytes>"
 
 
-class Outcome(Struct, frozen=True, gc=False):
-    """What became of one submission.
-
-    Attributes:
-        status: for the stream.
-        message_id: 16 bytes; zeros where refused.
-        record_hash: leaf hash of its ledger record; zeros where refused.
-        shown: what every surface says of it; None where refused.
-        fanout: to how many mailboxes it went.
-    """
-
-    status: ResultStatus
-    message_id: bytes
-    record_hash: bytes
-    shown: Shown | None
-    fanout: int
-
-
 _APPLICATION: Final = int(ItemKind.APPLICATION)
 _ACCEPTED_STATE: Final = int(MessageState.ACCEPTED)
-_REFUSED: Final = {
-    CommitReason.CONFLICT: ResultStatus.CONFLICT,
-    CommitReason.NOT_FOUND: ResultStatus.UNKNOWN_TARGET,
-    CommitReason.NOT_ALLOWED: ResultStatus.NOT_ALLOWED,
-    CommitReason.WRONG_EPOCH: ResultStatus.WRONG_EPOCH,
-    CommitReason.EPOCH_TOO_OLD: ResultStatus.EPOCH_TOO_OLD,
-    CommitReason.GROUP_QUARANTINED: ResultStatus.GROUP_QUARANTINED,
-    CommitReason.MAILBOX_QUOTA: ResultStatus.MAILBOX_QUOTA,
-    CommitReason.WRONG_ERA: ResultStatus.WRONG_ERA,
-}
-
-
-def refused(status: ResultStatus) -> Outcome:
-    """A submission that was not accepted."""
-    return _NOT_ACCEPTED[status]
-
-
-_NOT_ACCEPTED: Final = {status: Outcome(status, bytes(16), bytes(32), None, 0) for status in ResultStatus}
 
 
 class SealedAcceptor:
@@ -261,11 +232,12 @@ class SealedAcceptor:
             at += ID_BYTES
             group = known(tenant, one.group)
             if group is None:
-                outcomes.append(_NOT_ACCEPTED[ResultStatus.UNKNOWN_TARGET])
+                outcomes.append(NOT_ACCEPTED[ResultStatus.UNKNOWN_TARGET])
                 continue
-            command = self._command(sender, group, one, message_id, terms, now, stamp)
-            if command is None:
-                outcomes.append(_NOT_ACCEPTED[ResultStatus.NOT_ALLOWED])
+            try:
+                command = self._command(sender, group, one, message_id, terms, now, stamp)
+            except NotTaken as refusal:
+                outcomes.append(refusal.outcome)
                 continue
             outcomes.append(None)
             commands.append(command)
@@ -296,7 +268,7 @@ class SealedAcceptor:
             return
         renewed = sender if renew is None else renew()
         if renewed is None:
-            then([_NOT_ACCEPTED[ResultStatus.NOT_ALLOWED]] * len(offered))
+            then([NOT_ACCEPTED[ResultStatus.NOT_ALLOWED]] * len(offered))
             return
         try:
             self.offer(renewed, offered, then, renew, tries - 1)
@@ -332,21 +304,27 @@ class SealedAcceptor:
         terms: _Terms,
         now: int,
         stamp: int,
-    ) -> AcceptSealed | Quarantine | None:
-        """The command for one submission, stored under the time ``stamp``; None where policy or its kind forbids it."""
+    ) -> AcceptSealed | Quarantine:
+        """The command for one submission, stored under the time ``stamp``.
+
+        Raises:
+            NotTaken: its kind, its group or policy forbids it.
+        """
         body = one.body
         digest = sha256(body).digest()
         try:
             sealed = parse(body)
         except FramingError:
-            request_mac = sealed_mac(self._mac_key, one.group, 0, digest)
-            return _unframed(sender, message_id, request_mac, len(body), terms, now)
+            return self._no_mls(sender, group, one, message_id, digest, terms, now, stamp)
         request_mac = sealed_mac(self._mac_key, one.group, sealed.epoch, digest)
         # The session authenticates id and ciphertext in one frame; the group is the one that was addressed.
-        framing = letterlock_framing(sealed, group.group_id, sealed.epoch, sealed.kind, Binding.BY_SESSION)
+        framing = letterlock_framing(sealed, group.bare_id, sealed.epoch, sealed.kind, Binding.BY_SESSION)
         kind = _APPLICATION if sealed.kind is SealedKind.PRIVATE_APPLICATION else _KINDS.get(sealed.kind)
         if framing is not evidence.Framing.LETTERLOCK or kind is None or terms.retention_ms is None:
-            return None
+            bare = group.bare_id is None and sealed.group_id == group.group_id and kind is not None
+            raise NotTaken(
+                RCS_NOT_ACCEPTED[ResultStatus.MLS_HEADER_MISSING] if bare else NOT_ACCEPTED[ResultStatus.NOT_ALLOWED]
+            )
         prepared = terms.prepared
         shown = prepared.tracked_shown if group.tracks(sealed.epoch, sender.mailbox, now) else prepared.framed_shown
         # In the order of the fields: names cost as much as the rest of making it.
@@ -356,6 +334,54 @@ class SealedAcceptor:
             size_bucket(len(body)), shown, _ACCEPTED_STATE, terms.relied, stamp,
             stamp + terms.retention_ms, sender.state_counter,
         )  # fmt: skip
+
+    def _no_mls(
+        self,
+        sender: Sender,
+        group: GroupHead,
+        one: Offered,
+        message_id: bytes,
+        digest: bytes,
+        terms: _Terms,
+        now: int,
+        stamp: int,
+    ) -> AcceptSealed | Quarantine:
+        """The command for what is no bare MLSMessage: of an RCS client, or nothing that can be delivered.
+
+        Raises:
+            NotTaken: a message/cpim that does not hold, or policy forbids it.
+        """
+        body = one.body
+        found = rcs.read(body, group)
+        if found is None:
+            request_mac = sealed_mac(self._mac_key, one.group, 0, digest)
+            return _unframed(sender, message_id, request_mac, len(body), terms, now)
+        if isinstance(found, ResultStatus):
+            raise NotTaken(RCS_NOT_ACCEPTED[found])
+        prepared, epoch = terms.prepared, found.sealed.epoch
+        if terms.rcs_retention_ms is None:
+            raise NotTaken(NOT_ACCEPTED[ResultStatus.NOT_ALLOWED])
+        tracked = group.tracks(epoch, sender.mailbox, now)
+        return AcceptRcs(
+            tenant=sender.tenant,
+            message_id=message_id,
+            request_mac=sealed_mac(self._mac_key, one.group, epoch, digest),
+            sender=sender.mailbox,
+            group=group.number,
+            mailbox=0,
+            kind=_APPLICATION,
+            epoch=epoch,
+            sealed=terms.column.seal(terms.key, message_id, body, self._nonces.take()),
+            generation=terms.key.generation,
+            size_bucket=size_bucket(len(body)),
+            shown=prepared.rcs_tracked_shown if tracked else prepared.rcs_shown,
+            state=_ACCEPTED_STATE,
+            relied=terms.relied,
+            now_ms=stamp,
+            expires_ms=stamp + terms.rcs_retention_ms,
+            state_counter=sender.state_counter,
+            authenticator=authenticator_mac(self._mac_key, one.group, found.era, epoch, found.authenticator),
+        )
 
     def _terms(self, sender: Sender) -> _Terms:
         """What the submissions of a device have in common, as long as nothing of it changes."""
@@ -373,10 +399,11 @@ class SealedAcceptor:
         if column is None:
             column = self._columns[tenant] = SealedColumn(sender.tenant_id)
         prepared = self._policy.of(tenant)
-        framed, traces = prepared.framed, prepared.traces
-        keeps = traces.end(framed.retention_ms + traces.step_ms - 1) if framed.action is Action.DELIVER else None
+        traces = prepared.traces
+        keeps, keeps_rcs = _keeps(prepared.framed, traces), _keeps(prepared.rcs, traces)
         key_of = self._ids.key_of if traces.times is Times.EXACT else self._ids.rough_key_of
-        terms = _Terms(key, Relied(version, sender.session_version), prepared, keeps, column, _author(sender), key_of)
+        relied = Relied(version, sender.session_version)
+        terms = _Terms(key, relied, prepared, keeps, column, _author(sender), key_of, keeps_rcs)
         if len(self._known_terms) >= KNOWN_TERMS:
             self._known_terms.clear()
         self._known_terms[sender.mailbox] = terms
@@ -384,7 +411,7 @@ class SealedAcceptor:
 
     def _settle(self, one: Offered, command: AcceptSealed | Quarantine, result: Any) -> Outcome:
         if isinstance(result, CommitRefused):
-            return _NOT_ACCEPTED[_REFUSED.get(result.reason, ResultStatus.NOT_ALLOWED)]
+            return self._writers_refusal(command, result.reason)
         accepted: Accepted = result
         if accepted.duplicate:
             status = ResultStatus.DUPLICATE
@@ -400,17 +427,26 @@ class SealedAcceptor:
             self._hub.publish(accepted.deliveries, head, one.body)
         return Outcome(status, accepted.message_id, accepted.record_hash, command.shown, len(accepted.deliveries))
 
+    def _writers_refusal(self, command: AcceptSealed | Quarantine, reason: CommitReason) -> Outcome:
+        if not isinstance(command, AcceptRcs):
+            return of_writer(reason, NOT_ACCEPTED)
+        if reason is CommitReason.AUTHENTICATORS_FORKED:
+            self._groups.lower((command.group,))
+        return of_writer(reason, RCS_NOT_ACCEPTED)
+
 
 def _author(sender: Sender) -> bytes:
     return sender.tenant_id.value + sender.mailbox.to_bytes(8, "big")
 
 
-def _unframed(
-    sender: Sender, message_id: bytes, request_mac: bytes, size: int, terms: _Terms, now: int
-) -> Quarantine | None:
+def _keeps(decision: Decision, traces: Traces) -> int | None:
+    return traces.end(decision.retention_ms + traces.step_ms - 1) if decision.action is Action.DELIVER else None
+
+
+def _unframed(sender: Sender, message_id: bytes, request_mac: bytes, size: int, terms: _Terms, now: int) -> Quarantine:
     decision, traces = terms.prepared.unframed, terms.prepared.traces
     if decision.action is not Action.QUARANTINE:
-        return None
+        raise NotTaken(NOT_ACCEPTED[ResultStatus.NOT_ALLOWED])
     return Quarantine(
         sender.tenant, message_id, request_mac, sender.mailbox, terms.prepared.unframed_shown, size_bucket(size),
         terms.relied, traces.begin(now), traces.end(now + decision.metadata_ms), sender.state_counter,

@@ -42,6 +42,9 @@ class Prepared(Struct, frozen=True, gc=False):
     traces: Traces
     delivered: Decision
     delivered_shown: Shown
+    rcs: Decision
+    rcs_shown: Shown
+    rcs_tracked_shown: Shown
     deliveries: Deliveries
 
 
@@ -71,17 +74,22 @@ class SealedPolicy:
             self._prepared_for = self._policy.version
         found = self._prepared.get(tenant)
         if found is None:
-            framed, shown = self._decide(tenant, evidence.Framing.LETTERLOCK, evidence.Form.SEALED)
-            tracked, raised = self._decide(tenant, evidence.Framing.LETTERLOCK, evidence.Form.SEALED, _TRACKED)
-            # More evidence is shown; it is no reason to deliver what framing alone would not.
-            same = (tracked.action, tracked.retention_ms) == (framed.action, framed.retention_ms)
+            rcs, rcs_shown, rcs_tracked_shown = self._sealed(tenant, evidence.Framing.RCC16)
             unframed = self._decide(tenant, evidence.Framing.ABSENT, evidence.Form.UNPARSED)
             metadata = self._policy.of(tenant).policy.metadata
             found = self._prepared[tenant] = Prepared(
-                framed, shown, raised if same else shown, *unframed, metadata.traces, *self._delivered(tenant),
-                metadata.deliveries,
+                *self._sealed(tenant, evidence.Framing.LETTERLOCK), *unframed, metadata.traces,
+                *self._delivered(tenant), rcs, rcs_shown, rcs_tracked_shown, metadata.deliveries,
             )  # fmt: skip
         return found
+
+    def _sealed(self, tenant: int, framing: evidence.Framing) -> tuple[Decision, Shown, Shown]:
+        """Of a framed message in either profile: the decision, and what is shown without and with a followed group."""
+        framed, shown = self._decide(tenant, framing, evidence.Form.SEALED)
+        tracked, raised = self._decide(tenant, framing, evidence.Form.SEALED, _TRACKED)
+        # More evidence is shown; it is no reason to deliver what framing alone would not.
+        same = (tracked.action, tracked.retention_ms) == (framed.action, framed.retention_ms)
+        return framed, shown, raised if same else shown
 
     def _decide(
         self,

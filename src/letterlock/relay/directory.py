@@ -116,6 +116,9 @@ class GroupHead:
         tracked: by epoch, the mailboxes of the devices whose leaves were in the followed tree: the head's, and those
             of the few epochs before it whose messages are still taken. Empty for a group that is not followed.
         tracked_until_ms: until when all leaves of the head hold.
+        era: of a group of RCS clients (RCC.16), as far as it is followed; it never changes.
+        bare_id: what a bare MLSMessage must name: the MLS id, or nothing at all in a group with an era, whose messages
+            are message/cpim. So the hot path compares once, and asks no further.
     """
 
     number: int
@@ -125,6 +128,12 @@ class GroupHead:
     epoch: int
     tracked: Mapping[int, frozenset[int]] = field(default_factory=dict[int, frozenset[int]])
     tracked_until_ms: int = 0
+    era: int | None = None
+    bare_id: bytes | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        """See ``bare_id``."""
+        object.__setattr__(self, "bare_id", self.group_id if self.era is None else None)
 
     def tracks(self, epoch: int, mailbox: int, now_ms: int) -> bool:
         """Whether a device's leaf was in the followed tree at an epoch: one look-up a message."""
@@ -162,20 +171,20 @@ class GroupDirectory:
         if known is not None and known.epoch >= row.epoch:
             return known
         tracked, until = _epochs(row.tracking, row.epoch, {})
-        return self._put(GroupHead(row.number, row.ref, row.group_id, row.tenant, row.epoch, tracked, until))
+        return self._put(GroupHead(row.number, row.ref, row.group_id, row.tenant, row.epoch, tracked, until, row.era))
 
     def advance(self, head: GroupHead, epoch: int, tracking: Tracking | None = None) -> None:
         """A commit has been applied; ``tracking`` is what it made of the group's public state."""
         known = self._heads.get((head.tenant, head.ref), head)
         if known.epoch < epoch:
             tracked, until = _epochs(tracking, epoch, known.tracked)
-            self._put(replace(known, epoch=epoch, tracked=tracked, tracked_until_ms=until))
+            self._put(_with_era(replace(known, epoch=epoch, tracked=tracked, tracked_until_ms=until), tracking))
 
     def track(self, head: GroupHead, tracking: Tracking | None) -> None:
         """A group has a new anchor at its head."""
         known = self._heads.get((head.tenant, head.ref), head)
         tracked, until = _epochs(tracking, known.epoch, {})
-        self._put(replace(known, tracked=tracked, tracked_until_ms=until))
+        self._put(_with_era(replace(known, tracked=tracked, tracked_until_ms=until), tracking))
 
     def lower(self, numbers: Iterable[int]) -> None:
         """These groups hold a leaf that no list names any more."""
@@ -191,6 +200,10 @@ class GroupDirectory:
         self._heads[name] = head
         self._names[head.number] = name
         return head
+
+
+def _with_era(head: GroupHead, tracking: Tracking | None) -> GroupHead:
+    return head if tracking is None or tracking.era is None else replace(head, era=tracking.era)
 
 
 def _epochs(

@@ -104,6 +104,7 @@ TABLES: Final[dict[str, dict[str, Column]]] = {
     "group_silent": _table(_L.GROUP, routing="group_no mailbox"),
     "group_public": _table(_L.GROUP, routing="group_no state", state="epoch standing until_ms gaps era"),
     "group_era": _table(_L.GROUP, routing="group_no", state="era entry created_ms", opening="salt"),
+    "group_authenticator": _table(_L.GROUP, routing="group_no", state="epoch digest forked"),
     "group_log": _table(
         _L.GROUP_LOG, routing="group_no committer", pseudonym="message_id message idempotency_key request_hash",
         state="seq base_epoch log_head generation created_ms", ledger="record_hash", sealed="sealed",

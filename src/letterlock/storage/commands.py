@@ -56,6 +56,13 @@ class AcceptSealed(Struct, frozen=True, gc=False):
     """What the sender stated; the store keeps the highest (A18)."""
 
 
+class AcceptRcs(AcceptSealed, frozen=True, gc=False):
+    """A message of an RCS client (GSMA RCC.16), in a group with an era."""
+
+    authenticator: bytes = b""
+    """A keyed digest of the epoch authenticator that it names."""
+
+
 class Quarantine(Struct, frozen=True, gc=False):
     """A device's submission that claims to be end-to-end encrypted and is not MLS. Its bytes are not here."""
 

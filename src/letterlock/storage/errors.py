@@ -42,6 +42,7 @@ class CommitReason(Reason):
     GROUP_QUARANTINED = "group_quarantined"
     MAILBOX_QUOTA = "mailbox_quota"
     WRONG_ERA = "wrong_era"
+    AUTHENTICATORS_FORKED = "authenticators_forked"
 
 
 class CommitRefused(OperationError[CommitReason]):

@@ -94,6 +94,14 @@ class ResultStatus(IntEnum):
     """Not accepted: too much of this sender, or its tenant, waits in mailboxes; try again later, this one first."""
     WRONG_ERA = 12
     """RCC.16 incorrect-era: another era than the group's, or a later one is in the group's place."""
+    MLS_HEADER_MISSING = 13
+    """RCC.16: a message to a group with an era that is not a message/cpim with both MLS headers and a message id."""
+    WRONG_AUTHENTICATOR = 14
+    """RCC.16 incorrect-epoch-authenticator: of another form, or another one than the first of this epoch."""
+    MESSAGE_ID_DIFFERS = 15
+    """RCC.16: the authenticated data is not of the profile, or names another message id or era than the headers."""
+    ERA_UNKNOWN = 16
+    """RCC.16: a message/cpim to a group that has no era, or whose era is not followed here."""
 
 
 @unique

@@ -18,13 +18,13 @@ from letterlock.faces.http.fast_lane import Reply, rendered
 from letterlock.faces.http.problems import Code, Problem, field_names, of_validation
 from letterlock.faces.http.routes import Access, Answer, Call, DevicePrincipal, Route
 from letterlock.gateway.codes import INDICATORS
-from letterlock.gateway.sealed import Offered, Outcome, SealedAcceptor, Sender
+from letterlock.gateway.outcomes import Outcome
+from letterlock.gateway.sealed import Offered, SealedAcceptor, Sender
 from letterlock.model.ids import GroupRef
 from letterlock.storage.codes import GRADES, PROTECTIONS, VERIFIERS
 from letterlock.storage.commands import Shown
 from letterlock.storage.errors import StorageError
 from letterlock.storage.relay_commands import RelayReason
-from letterlock.wire.imdn import ServerFailure
 from letterlock.wire.stream import MAX_BODY, ResultStatus
 
 MAX_BATCH: Final = 256
@@ -97,11 +97,11 @@ _CODES: Final = {
     ResultStatus.GROUP_QUARANTINED: "group_quarantined",
     ResultStatus.MAILBOX_QUOTA: "mailbox_quota",
     ResultStatus.WRONG_ERA: "wrong_era",
+    ResultStatus.MLS_HEADER_MISSING: "mls_header_missing",
+    ResultStatus.WRONG_AUTHENTICATOR: "wrong_authenticator",
+    ResultStatus.MESSAGE_ID_DIFFERS: "message_id_differs",
+    ResultStatus.ERA_UNKNOWN: "era_unknown",
 }
-_RCC16: Final = {
-    ResultStatus.WRONG_ERA: ServerFailure.INCORRECT_ERA.token,
-}
-"""The words that RCS clients know for a refusal (RCC.16, section 7.7.2.1)."""
 _WORDS: Final = {
     ResultStatus.ACCEPTED: "accepted",
     ResultStatus.DUPLICATE: "duplicate",
@@ -330,9 +330,9 @@ class GroupMessagesHandler:
     def _result(self, one: Offered, outcome: Outcome) -> GroupMessageResult:
         word = _WORDS.get(outcome.status)
         if word is None or outcome.shown is None:
-            status = outcome.status
+            rcc16 = "" if outcome.failure is None else outcome.failure.token
             return GroupMessageResult(
-                one.message_ref, "refused", code=_CODES.get(status, "bad_body"), rcc16=_RCC16.get(status, "")
+                one.message_ref, "refused", code=_CODES.get(outcome.status, "bad_body"), rcc16=rcc16
             )
         return GroupMessageResult(
             one.message_ref,

@@ -119,7 +119,7 @@ class HotBatch:
             return refused(CommitReason.MAILBOX_QUOTA)
         named = not tx.traces or tx.names_sender(command.tenant)
         try:
-            targets = self._targets(command, named)
+            targets = self.targets(command, named)
         except CommitRefused as refusal:
             return refusal
         stated = command.state_counter
@@ -174,10 +174,13 @@ class HotBatch:
             return refused(CommitReason.CONFLICT)
         return Accepted(command.message_id, record_hash, -1, -1, seq, duplicate=True, deliveries=(), status=status)
 
-    def _targets(self, command: AcceptSealed, named: bool) -> Sequence[int]:
+    def targets(self, command: AcceptSealed, named: bool) -> Sequence[int]:
         """The mailboxes that get the message; loads them, so that nothing can fail after this.
 
         Where rows do not name the sender, its own mailbox gets it too: it would be the one that is missing.
+
+        Raises:
+            CommitRefused: its group, its sender or its epoch does not permit it.
         """
         tx, state = self._tx, self._tx.state
         if command.state == MessageState.QUARANTINED:

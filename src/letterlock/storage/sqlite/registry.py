@@ -1,8 +1,8 @@
 """Which handler each command has: the one list that the writer is made with."""
 
 from letterlock.storage import maintenance_commands, tenant_commands
-from letterlock.storage.commands import Quarantine
-from letterlock.storage.sqlite import intent_ops, interval_ops, maintenance_ops, message_ops, tenant_ops
+from letterlock.storage.commands import AcceptRcs, Quarantine
+from letterlock.storage.sqlite import intent_ops, interval_ops, maintenance_ops, message_ops, rcs_ops, tenant_ops
 from letterlock.storage.sqlite.core import Handler
 from letterlock.storage.sqlite.open_ops import open_handlers
 from letterlock.storage.sqlite.relay_ops import relay_handlers
@@ -14,6 +14,7 @@ def handlers() -> dict[type, Handler]:
         **relay_handlers(),
         **open_handlers(),
         Quarantine: message_ops.quarantine,
+        AcceptRcs: rcs_ops.accept_rcs,
         maintenance_commands.Purge: maintenance_ops.purge,
         maintenance_commands.CountReferences: maintenance_ops.count_references,
         maintenance_commands.Rewrap: maintenance_ops.rewrap_rows,

@@ -98,6 +98,7 @@ def advance_era(tx: Transaction, command: AdvanceEra) -> EraAdvanced:
         (number, command.era, command.salt, entry, tx.now_ms),
     )
     run(db, "DELETE FROM group_public WHERE group_no=?", (number,))
+    run(db, "DELETE FROM group_authenticator WHERE group_no=?", (number,))
     done = commit_group(tx, structs.replace(request, group=made_no))
     known = tx.state.groups
 

@@ -161,6 +161,8 @@ class FindingCode(StrEnum):
     """A member of a quarantined group made a new one in its place."""
     GROUP_ERA_ADVANCED = "group_era_advanced"
     """RCC.16: a member made the group again, with the same members, in the place of the one before."""
+    EPOCH_AUTHENTICATOR_FORKED = "epoch_authenticator_forked"
+    """RCC.16: two authenticators for one group, era and epoch. Its members may not be in the same group."""
     DEVICE_CLONED = "device_cloned"
     DEVICE_LIST_FORK = "device_list_fork"
     STATE_ROLLED_BACK = "state_rolled_back"
