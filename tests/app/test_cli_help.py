@@ -14,6 +14,7 @@ from letterlock.app.commands.output import EXIT_CODES, Exit
 
 PLANNED = {
     ("serve",), ("demo",), ("chat",), ("transports",), ("fsck",), ("erase",), ("version",), ("config", "explain"),
+    ("e2ee-first",),
     ("data", "inventory"), ("retention", "verify"), ("logs", "lint"), ("policy", "check"), ("policy", "explain"),
     ("policy", "prove"),
     ("ledger", "head"), ("ledger", "key"), ("ledger", "verify"), ("ledger", "prove"), ("ledger", "check-proof"),

@@ -140,9 +140,9 @@ async def test_a_floor_that_moves_meanwhile_is_looked_at_again(tmp_path: Path, m
         true_floor = OpenReads.floor
         looked: list[int] = []
 
-        async def old_floor(self: OpenReads, tenant: int, subject: bytes) -> tuple[int, int] | None:
+        async def old_floor(self: OpenReads, tenant: int, subject: bytes, traffic: int) -> tuple[int | None, int]:
             looked.append(1)
-            return (0, 1) if len(looked) <= stale else await true_floor(self, tenant, subject)
+            return (0, 1) if len(looked) <= stale else await true_floor(self, tenant, subject, traffic)
 
         monkeypatch.setattr(OpenReads, "floor", old_floor)
         stale = 2

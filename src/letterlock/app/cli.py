@@ -7,7 +7,7 @@ from typing import Final
 
 import typer
 
-from letterlock.app.commands import chat, config, erase, ledger, logs, policy, running, stored, tenants
+from letterlock.app.commands import chat, config, erase, ledger, logs, policy, running, stored, tenants, toggle
 from letterlock.app.commands.hints import exit_for, what_to_do
 from letterlock.app.commands.output import EXIT_CODES, Exit
 from letterlock.model.errors import LetterlockError
@@ -43,6 +43,7 @@ app.command("chat")(chat.chat)
 app.command("transports")(running.transports)
 app.command("fsck")(stored.fsck)
 app.command("erase")(erase.erase)
+app.command("e2ee-first")(toggle.e2ee_first)
 app.command("version")(running.version)
 app.add_typer(config.app, name="config")
 app.add_typer(policy.app, name="policy")

@@ -13,6 +13,7 @@ from letterlock.faces.http.challenges import ChallengeRoutes
 from letterlock.faces.http.device_challenges import device_challenge_routes
 from letterlock.faces.http.messages import MessageRoutes
 from letterlock.faces.http.routes import Route
+from letterlock.faces.http.toggles import toggle_routes
 from letterlock.gateway.consents import Consents
 from letterlock.gateway.device_answers import Accounts, DeviceAnswers
 from letterlock.gateway.dispatcher import Dispatcher
@@ -22,6 +23,7 @@ from letterlock.gateway.policies import Policies
 from letterlock.gateway.questions import QuestionBook
 from letterlock.gateway.receipts import Receipts
 from letterlock.gateway.security import Assessments
+from letterlock.gateway.toggles import Toggles
 from letterlock.ledger.heads import HeadSigner
 from letterlock.ledger.ports import LedgerReads
 from letterlock.model.capability import CapabilityRow, Channel
@@ -115,6 +117,7 @@ def open_messages(
     routes = (
         *MessageRoutes(messages, reads, assessments, heads, ledger, clock).routes(),
         *ChallengeRoutes(consents).routes(),
+        *toggle_routes(Toggles(committer, reads, keys.vault, policies, clock)),
         *device_challenge_routes(DeviceAnswers(reads, accounts, questions, consents, keys.storage, clock)),
     )
     return OpenParts(routes, lambda: {} if dispatcher is None else {"sms": dispatcher.health}, start, close, held)

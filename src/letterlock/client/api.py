@@ -23,6 +23,7 @@ from letterlock.client.api_answers import (
     BatchRequest,
     Challenge,
     ChallengeAnswered,
+    FlipToggle,
     HandedReceipts,
     MessagePage,
     MessageRequest,
@@ -31,7 +32,9 @@ from letterlock.client.api_answers import (
     Nothing,
     ReceiptsKept,
     Security,
+    Toggle,
     Transports,
+    WhichToggle,
     refusal,
 )
 from letterlock.wire.tlog.note import VerifierKey
@@ -143,6 +146,16 @@ def answer(challenge_id: str, said: Answered, answered_by: str) -> Call[Challeng
 def withdraw(consent_id: str) -> Call[Nothing]:
     """Takes an unused consent back."""
     return Call("DELETE", f"/v1/consents/{_place(consent_id)}", lambda _: Nothing())
+
+
+def e2ee_first(to: str | None = None) -> Call[Toggle]:
+    """What the E2EE-first toggle says: of one conversation, or of all of the tenant's."""
+    return Call("POST", "/v1/e2ee-first/query", _json(Toggle), WhichToggle(to))
+
+
+def set_e2ee_first(mode: str, to: str | None = None, seen: int | None = None) -> Call[Toggle]:
+    """Flips it: ``e2ee_first`` or ``as_policy``. ``seen`` is a version that it must have."""
+    return Call("PUT", "/v1/e2ee-first", _json(Toggle), FlipToggle(mode, to, seen))
 
 
 def transports() -> Call[Transports]:

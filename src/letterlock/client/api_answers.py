@@ -247,6 +247,33 @@ class Nothing(msgspec.Struct, frozen=True):
     """An answer without a body."""
 
 
+class WhichToggle(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A conversation, by its number, or all of the tenant's."""
+
+    to: str | None = None
+
+    def __repr__(self) -> str:
+        return "<WhichToggle>"
+
+
+class FlipToggle(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the toggle is to be."""
+
+    mode: str
+    to: str | None = None
+    seen: int | None = None
+
+    def __repr__(self) -> str:
+        return "<FlipToggle>"
+
+
+class Toggle(msgspec.Struct, frozen=True):
+    """What is chosen: ``e2ee_first`` or ``as_policy``."""
+
+    mode: str
+    version: int
+
+
 @unique
 class ApiCode(Reason):
     """The problem codes of these operations. The value is the code on the wire; one more for whatever is newer."""
@@ -282,6 +309,7 @@ class ApiCode(Reason):
     CONSENT_SPENT = "consent_spent"
     CONSENT_EXPIRED = "consent_expired"
     CONSENT_VOID = "consent_void"
+    VERSION_CONFLICT = "version_conflict"
     TEXT_TOO_LONG = "text_too_long"
     TEXT_UNENCODABLE = "text_unencodable"
     ALREADY_ANSWERED = "already_answered"

@@ -227,9 +227,10 @@ class OpenMessages:
         offer, tenant = ready.offer, ready.tenant
         version = self._policies.version
         policy = self._policies.of(tenant)
-        found = await self._reads.floor(tenant, ready.about.subject.value)
-        floor = Protection.UNKNOWN if found is None else PROTECTIONS[found[0]]
-        relied = Relied(version, -1, 0 if found is None else found[1])
+        traffic = TRAFFICS.index(offer.traffic)
+        found, floor_version = await self._reads.floor(tenant, ready.about.subject.value, traffic)
+        floor = Protection.UNKNOWN if found is None else PROTECTIONS[found]
+        relied = Relied(version, -1, floor_version)
         answer = Consent.NONE
         ways = self._ways
         if ready.consent is not None:

@@ -141,6 +141,7 @@ TABLES: Final[dict[str, dict[str, Column]]] = {
     "remote_part": _table(_L.RECEIPTS, pseudonym="token message", state="route state expires_ms"),
     "early_receipt": _table(_L.RECEIPTS, pseudonym="token", state="route state expires_ms"),
     "floor": _table(_L.TENANT, pseudonym="tenant subject", state="protection version cause updated_ms"),
+    "toggle": _table(_L.TENANT, pseudonym="tenant subject", configuration="mode", state="version updated_ms"),
     "challenge": _table(
         _L.QUESTION, pseudonym="id tenant message binding nonce subject held account",
         state="cause from_protection to_protection channel state created_ms expires_ms",

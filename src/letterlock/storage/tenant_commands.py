@@ -1,6 +1,10 @@
 """Tenants, their API keys, and the version of the policy in force."""
 
+from typing import Final
+
 from msgspec import Struct
+
+from letterlock.model.toggle import Choice
 
 
 class AddTenant(Struct, frozen=True, gc=False):
@@ -40,6 +44,30 @@ class PolicyLoaded(Struct, frozen=True, gc=False):
     digest: bytes
     cells: int
     now_ms: int
+
+
+CHOICES: Final = tuple(Choice)
+"""As rows number them: only ever growing at the end."""
+WHOLE_TENANT: Final = b""
+"""In the place of a peer: all of a tenant's conversations."""
+
+
+class SetE2eeFirst(Struct, frozen=True, gc=False):
+    """Flips the E2EE-first toggle of a peer, or of :data:`WHOLE_TENANT`; ``seen`` is a version that it must have."""
+
+    tenant: int
+    subject: bytes
+    mode: int
+    seen: int | None
+    now_ms: int
+
+
+class Toggled(Struct, frozen=True, gc=False):
+    """What is chosen now; ``decisions`` is the version of policy from which on it is in force, 0 where only read."""
+
+    mode: int
+    version: int
+    decisions: int
 
 
 class TenantRow(Struct, frozen=True, gc=False):

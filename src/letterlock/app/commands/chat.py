@@ -82,12 +82,22 @@ def chat(
 
 def _check(name: str, gateway: str) -> None:
     import re
+
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", name):
+        wrong_usage("a name has up to 64 lower-case letters, digits, dots, dashes")
+    check_gateway(gateway)
+
+
+def check_gateway(gateway: str) -> None:
+    """Refuses what is no gateway's address, and plain http beyond this machine.
+
+    Raises:
+        ChatError: NOT_A_GATEWAY, PLAIN_HTTP.
+    """
     from urllib.parse import urlsplit
 
     from letterlock.client.errors import ChatError, ChatReason
 
-    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", name):
-        wrong_usage("a name has up to 64 lower-case letters, digits, dots, dashes")
     try:
         address = urlsplit(gateway)
         host = address.hostname

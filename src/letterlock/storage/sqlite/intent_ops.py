@@ -59,6 +59,7 @@ def intend_erasure(tx: Transaction, command: IntendErasure) -> int:
         finish(tx, seq, MessageEvent.WITHDRAWN, tx.now_ms, "erased")
         tx.record(records.failed(tx.now_ms, committed(tx, message_id).value, CHANNELS[channel], ReasonCode.OPERATOR))
     run(tx.db, "DELETE FROM floor WHERE subject=?", (command.subject,))
+    run(tx.db, "DELETE FROM toggle WHERE subject=?", (command.subject,))
     # A question that is open still has the number, sealed, for the devices that may answer it.
     run(
         tx.db,

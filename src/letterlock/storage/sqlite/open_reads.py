@@ -22,6 +22,8 @@ from letterlock.storage.sqlite.reader import Readers
 from letterlock.storage.sqlite.receipt_reads import receipt_counts
 from letterlock.storage.sqlite.record_books import interval_of
 from letterlock.storage.sqlite.rows import first, rows
+from letterlock.storage.sqlite.toggle_ops import floor_under, toggled
+from letterlock.storage.tenant_commands import Toggled
 
 _CHALLENGE = (
     "h.id, h.tenant, h.message, h.binding, h.nonce, h.subject, h.cause, h.from_protection, h.to_protection, h.channel,"
@@ -36,6 +38,7 @@ _ENTRY = 13
 _NUMBER = "SELECT seq FROM message_key WHERE id=? AND tenant=?"
 _RECORD_HASH = "SELECT record_hash FROM message_key WHERE id=?"
 _NEWEST = 2**62
+_FLOOR = floor_under("o.traffic", "m.tenant", "m.subject", "f.protection")
 
 
 class OpenReads:
@@ -51,13 +54,26 @@ class OpenReads:
         with self._one_at_a_time:
             return self._order.inside(message_ids)
 
-    async def floor(self, tenant: int, subject: bytes) -> tuple[int, int] | None:
-        """A peer's recorded floor and its version."""
-        return await self._readers.read(
-            lambda db: first(
-                db, "SELECT protection, version FROM floor WHERE tenant=? AND subject=?", (tenant, subject)
+    async def floor(self, tenant: int, subject: bytes, traffic: int) -> tuple[int | None, int]:
+        """A peer's floor for a kind of traffic, or None, and the version of what is recorded.
+
+        The E2EE-first toggle stands above what is recorded; whoever flips it makes all decisions stale.
+        """
+
+        def work(db: apsw.Connection) -> tuple[int | None, int]:
+            found = rows(
+                db,
+                f"SELECT {floor_under('?1', '?2', '?3', 'f.protection')}, coalesce(f.version, 0)"  # noqa: S608
+                " FROM (SELECT 1) LEFT JOIN floor f ON f.tenant=?2 AND f.subject=?3",
+                (traffic, tenant, subject),
             )
-        )
+            return found[0][0], found[0][1]
+
+        return await self._readers.read(work)
+
+    async def e2ee_first(self, tenant: int, subject: bytes) -> Toggled:
+        """What is chosen for a conversation, or for all of a tenant's."""
+        return await self._readers.read(lambda db: toggled(db, tenant, subject))
 
     async def challenge(self, tenant: int, challenge: bytes) -> ChallengeRow | None:
         """A question."""
@@ -147,8 +163,8 @@ class OpenReads:
         def work(db: apsw.Connection) -> HeldRow | None:
             row = first(
                 db,
-                "SELECT t.id, m.id, b.sealed, b.wrapped_key, b.generation, o.address, o.generation, o.traffic,"
-                " f.protection FROM message m JOIN tenant t ON t.no=m.tenant JOIN shreddable_body b ON b.message=m.seq"
+                "SELECT t.id, m.id, b.sealed, b.wrapped_key, b.generation, o.address, o.generation, o.traffic,"  # noqa: S608
+                f" {_FLOOR} FROM message m JOIN tenant t ON t.no=m.tenant JOIN shreddable_body b ON b.message=m.seq"
                 " JOIN outbox o ON o.message=m.seq LEFT JOIN floor f ON f.tenant=m.tenant AND f.subject=m.subject"
                 " WHERE m.seq=? AND m.tenant=? AND m.state=?",
                 (message, tenant, int(MessageState.HELD)),
@@ -163,7 +179,7 @@ class OpenReads:
         def work(db: apsw.Connection) -> list[WaitsForRoute]:
             found = rows(
                 db,
-                "SELECT m.seq, m.tenant, o.traffic, f.protection, coalesce(f.version, 0) FROM outbox o"
+                f"SELECT m.seq, m.tenant, o.traffic, {_FLOOR}, coalesce(f.version, 0) FROM outbox o"  # noqa: S608
                 " JOIN message m ON m.seq=o.message LEFT JOIN floor f ON f.tenant=m.tenant AND f.subject=m.subject"
                 " WHERE o.message>? AND m.state=? AND m.expires_ms>?"
                 " AND NOT EXISTS (SELECT 1 FROM challenge h WHERE h.held=m.seq) ORDER BY o.message LIMIT ?",

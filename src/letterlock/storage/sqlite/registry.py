@@ -2,7 +2,15 @@
 
 from letterlock.storage import maintenance_commands, tenant_commands
 from letterlock.storage.commands import AcceptRcs, Quarantine
-from letterlock.storage.sqlite import intent_ops, interval_ops, maintenance_ops, message_ops, rcs_ops, tenant_ops
+from letterlock.storage.sqlite import (
+    intent_ops,
+    interval_ops,
+    maintenance_ops,
+    message_ops,
+    rcs_ops,
+    tenant_ops,
+    toggle_ops,
+)
 from letterlock.storage.sqlite.core import Handler
 from letterlock.storage.sqlite.open_ops import open_handlers
 from letterlock.storage.sqlite.relay_ops import relay_handlers
@@ -28,5 +36,6 @@ def handlers() -> dict[type, Handler]:
         tenant_commands.AddTenant: tenant_ops.add_tenant,
         tenant_commands.AddApiKey: tenant_ops.add_api_key,
         tenant_commands.RevokeApiKey: tenant_ops.revoke_api_key,
+        tenant_commands.SetE2eeFirst: toggle_ops.set_e2ee_first,
         tenant_commands.PolicyLoaded: tenant_ops.policy_loaded,
     }

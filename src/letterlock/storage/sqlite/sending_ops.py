@@ -9,6 +9,7 @@ from letterlock.storage.open_commands import ApplyReceipt, EndLeases, GiveUp, Le
 from letterlock.storage.sqlite.open_rows import committed, drop, finish
 from letterlock.storage.sqlite.rows import first, rows, run
 from letterlock.storage.sqlite.state import refused
+from letterlock.storage.sqlite.toggle_ops import floor_under
 from letterlock.storage.sqlite.transaction import Transaction
 from letterlock.wire.tlog import records
 from letterlock.wire.tlog.words import ReasonCode
@@ -23,8 +24,9 @@ def lease(tx: Transaction, command: Lease) -> list[Leased]:
     """Leases messages that are due. What expired meanwhile is left to the purge."""
     found = rows(
         tx.db,
-        "SELECT o.lease_until_ms, o.message, o.fence, o.attempts, o.tenant, t.id, m.id, b.sealed, b.wrapped_key,"
-        " b.generation, o.address, o.generation, m.expires_ms, o.traffic, m.fall, f.protection, c.kind, o.parts_sent"
+        "SELECT o.lease_until_ms, o.message, o.fence, o.attempts, o.tenant, t.id, m.id, b.sealed, b.wrapped_key,"  # noqa: S608
+        " b.generation, o.address, o.generation, m.expires_ms, o.traffic, m.fall,"
+        f" {floor_under('o.traffic', 'm.tenant', 'm.subject', 'f.protection')}, c.kind, o.parts_sent"
         " FROM outbox o JOIN message m ON m.seq=o.message JOIN tenant t ON t.no=o.tenant"
         " JOIN shreddable_body b ON b.message=o.message"
         " LEFT JOIN floor f ON f.tenant=m.tenant AND f.subject=m.subject LEFT JOIN consent c ON c.id=m.consent"

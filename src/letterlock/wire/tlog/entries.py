@@ -24,6 +24,7 @@ from letterlock.wire.tlog.words import (
     Step,
     StorageKeyStep,
     TenantStep,
+    ToggleWord,
 )
 
 SCHEMA_VERSION: Final = 1
@@ -247,6 +248,22 @@ class Tenant(LedgerEntry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class E2eeFirst(LedgerEntry):
+    """The E2EE-first toggle was flipped: of one conversation, or of all of a tenant's.
+
+    Attributes:
+        peer: commitment to the peer; None for all conversations.
+        version: of the toggle after the change.
+    """
+
+    t: ClassVar[str] = "e2ee_first"
+    tenant: Commitment
+    word: ToggleWord
+    version: int
+    peer: Commitment | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config(LedgerEntry):
     """The settings that are in force, by digest."""
 
@@ -306,6 +323,7 @@ ENTRY_TYPES: Final[dict[str, type[LedgerEntry]]] = {
         Erasure,
         Purge,
         Tenant,
+        E2eeFirst,
         Config,
         PolicyLoaded,
         GatewayStarted,

@@ -111,6 +111,14 @@ class TenantStep(StrEnum):
 
 
 @unique
+class ToggleWord(StrEnum):
+    """What a tenant chose for its conversations."""
+
+    AS_POLICY = "as_policy"
+    E2EE_FIRST = "e2ee_first"
+
+
+@unique
 class ReceiptWord(StrEnum):
     """What a device's receipt says of a message."""
 
