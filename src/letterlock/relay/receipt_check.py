@@ -10,7 +10,6 @@ from typing import Final
 
 from letterlock.assurance.device_list import Device, DeviceListError, parse_signed
 from letterlock.assurance.receipts import (
-    NO_ERA,
     Receipted,
     ReceiptError,
     ReceiptReason,
@@ -61,7 +60,7 @@ def _require(row: WaitingReceipt, signed: SignedReceipt, who: Signatory, key: by
         raise ReceiptError(ReceiptReason.OTHER_DEVICE)
     if about.group_id != row.group_id:
         raise ReceiptError(ReceiptReason.OTHER_GROUP)
-    if about.era != NO_ERA:
+    if about.era != row.era:
         raise ReceiptError(ReceiptReason.OTHER_EPOCH)
     if sealed_mac(key, row.ref, about.epoch, about.ciphertext) != row.request_mac:
         raise ReceiptError(_which(row, about, key))

@@ -70,6 +70,7 @@ class WaitingReceipt(Struct, frozen=True):
         group: the group's number.
         request_mac: see :mod:`letterlock.custody.request_macs`.
         sender: the device that sent the message.
+        era: of the group (RCC.16); 0 where it has none.
     """
 
     no: int
@@ -84,6 +85,7 @@ class WaitingReceipt(Struct, frozen=True):
     request_mac: bytes
     sender_mailbox: int
     sender: bytes
+    era: int = 0
 
 
 class Signatory(Struct, frozen=True):

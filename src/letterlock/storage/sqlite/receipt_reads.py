@@ -11,8 +11,10 @@ from letterlock.storage.sqlite.rows import first, rows
 
 _WAITING: Final = (
     "SELECT w.no, w.tenant, t.id, w.message, w.handed_by, w.receipt, g.no, g.ref, g.group_id, k.request_mac, m.sender,"
-    " d.id, m.id FROM receipt_waiting w JOIN message m ON m.seq=w.message JOIN tenant t ON t.no=w.tenant"
+    " d.id, coalesce(p.era, e.era-1, 0) FROM receipt_waiting w JOIN message m ON m.seq=w.message"
+    " JOIN tenant t ON t.no=w.tenant"
     " JOIN mls_group g ON g.no=m.group_no JOIN device d ON d.mailbox=m.sender"
+    " LEFT JOIN group_public p ON p.group_no=g.no LEFT JOIN group_era e ON e.group_no=g.no"
     " JOIN message_key k ON k.seq=m.seq AND k.id=?2"
     " WHERE w.no=?1"
 )
@@ -34,7 +36,7 @@ class ReceiptReads:
             for no, message_id in rows(db, query, (limit,)):
                 row = first(db, _WAITING, (no, self._key_of(message_id)))
                 if row is not None:
-                    found.append(WaitingReceipt(*row[:12]))
+                    found.append(WaitingReceipt(*row))
             return tuple(found)
 
         return await self._readers.read(work)
