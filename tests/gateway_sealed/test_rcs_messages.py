@@ -20,7 +20,9 @@ from letterlock.model.clock import ManualClock
 from letterlock.model.ids import GroupRef, MessageId
 from letterlock.model.protection import EvidenceGrade, Protection, Verifier
 from letterlock.relay.directory import GroupHead
+from letterlock.relay.errors import RelayError
 from letterlock.storage.codes import GRADES, PROTECTIONS, VERIFIERS
+from letterlock.storage.relay_commands import RelayReason
 from letterlock.storage.sqlite.hot import PAST_EPOCHS
 from letterlock.wire import stream as frames
 from letterlock.wire.imdn import ServerFailure
@@ -209,7 +211,11 @@ async def test_two_authenticators_of_one_epoch_are_a_finding_and_the_second_is_r
         assert await chat.standing() == "LOWERED"
         # Who was first goes on, and is not told any more that the group was checked.
         assert words(await sent(stage, 0, rcs_message(), b"p")) == (Protection.E2EE, G.FRAMED, Verifier.GATEWAY)
-        # The next epoch has its own.
+        # An anchor at the same head mends nothing: only the next epoch has an authenticator of its own.
+        with pytest.raises(RelayError) as refused:
+            await chat.world.groups.anchor(chat.phones[1].caller, chat.ref, chat.info())
+        assert refused.value.reason is RelayReason.BAD_GROUP_INFO
+        assert words(await sent(stage, 0, rcs_message(), b"r"))[1] is G.FRAMED
         await chat.commit(chat.renewing())
         assert words(await sent(stage, 1, rcs_message(epoch=2, named=authenticator(b"two")), b"q"))[1] is G.TRACKED
 

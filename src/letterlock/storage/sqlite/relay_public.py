@@ -25,6 +25,8 @@ IN_FORCE: Final = (
     " LEFT JOIN group_public p ON p.group_no=g.no WHERE old.no=? AND g.successor IS NULL"
 )
 """The name and the era of the group that is in force under the MLS id of another."""
+_FORKED: Final = "SELECT 1 FROM group_authenticator WHERE group_no=? AND epoch=? AND forked=1"
+"""Two authenticators were named for this epoch (RCC.16): nothing at this head says which members it is of."""
 EXPIRE_BATCH: Final = 1_000
 """Groups that one purge lowers: bounds a transaction."""
 
@@ -54,7 +56,7 @@ def anchor_group(tx: Transaction, command: AnchorGroup) -> GroupAnchored:
     """Puts a new anchor in force.
 
     Raises:
-        CommitRefused: no such group; not a member; a later era is in its place; the head is another one.
+        CommitRefused: no such group; not a member; a later era is in its place; the head is another one, or forked.
     """
     caller_alive(tx, command.tenant, command.caller)
     head = first(tx.db, "SELECT tenant, epoch, successor FROM mls_group WHERE no=?", (command.group,))
@@ -67,7 +69,7 @@ def anchor_group(tx: Transaction, command: AnchorGroup) -> GroupAnchored:
         raise relay_refused(RelayReason.NOT_A_MEMBER)
     if head[2] is not None:
         raise wrong_era(tx, command.group)
-    if head[1] != command.epoch:
+    if head[1] != command.epoch or first(tx.db, _FORKED, (command.group, command.epoch)) is not None:
         raise relay_refused(RelayReason.BAD_GROUP_INFO)
     _put(tx, command.group, command.public)
     if command.finding is not None:
