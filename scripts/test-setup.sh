@@ -32,3 +32,24 @@ if node -e 'process.exit(process.versions.node.split(".")[0] >= 20 ? 0 : 1)' 2>/
 else
   echo "Missing; tests that need a second MLS implementation will skip: Node 20 or newer with npm"
 fi
+
+# Official client libraries of other APIs, as they are: counterparts of the drop-in faces. Nothing of them ships.
+sdks=tests/sdks
+if ! cmp -s "$sdks/python/requirements.lock" "$sdks/python/.venv/.lock"; then
+  echo "Installing for the tests: official SDKs (Python)"
+  rm -rf "$sdks/python/.venv"
+  if .venv/bin/python -m venv "$sdks/python/.venv" && timeout 300 "$sdks/python/.venv/bin/python" -m pip install --quiet \
+    --disable-pip-version-check --require-hashes -r "$sdks/python/requirements.lock"; then
+    cp "$sdks/python/requirements.lock" "$sdks/python/.venv/.lock"
+  else
+    echo "Could not install: official SDKs (Python); tests that need them will skip"
+  fi
+fi
+if command -v npm >/dev/null && ! cmp -s "$sdks/node/package-lock.json" "$sdks/node/node_modules/.lock"; then
+  echo "Installing for the tests: official SDKs (Node)"
+  if timeout 300 npm ci --prefix "$sdks/node" --no-audit --no-fund --ignore-scripts --silent; then
+    cp "$sdks/node/package-lock.json" "$sdks/node/node_modules/.lock"
+  else
+    echo "Could not install: official SDKs (Node); tests that need them will skip"
+  fi
+fi

@@ -45,7 +45,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
             reporter.write_line("  " + line)
     if not os.environ.get("LETTERLOCK_CI") or reporter is None:
         return
-    there = {"NEEDS VECTORS": vectors_dir().is_dir(), "NEEDS NODE": node() is not None}
+    sdks = (ROOT / "tests" / "sdks" / "python" / ".venv" / ".lock").is_file()
+    there = {"NEEDS VECTORS": vectors_dir().is_dir(), "NEEDS NODE": node() is not None, "NEEDS SDKS": sdks}
     skipped = [str(report.longrepr) for report in reporter.stats.get("skipped", [])]
     missed = [what for what, present in there.items() if present and any(what in reason for reason in skipped)]
     if missing or missed:

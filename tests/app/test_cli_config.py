@@ -51,6 +51,9 @@ DEFAULTS: dict[str, Any] = {
     "apns.ca": "",
     "fcm.service_account": "",
     "fcm.host": "fcm.googleapis.com",
+    "twilio.enabled": False,
+    "twilio.token_generation": 1,
+    "twilio.services": [],
     "log.level": "info",
 }
 

@@ -16,17 +16,19 @@ from letterlock.app.delivery_parts import open_deliveries
 from letterlock.app.intents import resume_intents
 from letterlock.app.keys import Keys, LedgerSigner, open_keys, secrets_folder
 from letterlock.app.mls_roots import load_roots
-from letterlock.app.open_parts import open_messages
+from letterlock.app.open_parts import OpenParts, open_messages
 from letterlock.app.push_parts import open_push
 from letterlock.app.receipt_parts import open_receipts
 from letterlock.app.relay_parts import open_relay
 from letterlock.app.settings import Settings
+from letterlock.app.twilio_parts import open_twilio
 from letterlock.assurance.assess import Path as MessagePath
 from letterlock.custody.message_ids import MessageIds
 from letterlock.faces.http.app import HttpFace
 from letterlock.faces.http.credentials import Credentials
 from letterlock.faces.http.group_messages import GroupMessagesHandler
 from letterlock.faces.http.mailbox_waits import MailboxWaits
+from letterlock.faces.http.routes import Route
 from letterlock.faces.http.stream import DeviceStream
 from letterlock.faces.http.system import SystemRoutes
 from letterlock.gateway.acks import AckCollector
@@ -240,8 +242,10 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
         *open_receipts(committer, readers, id_key, settings.environment, metrics, closers),
         *opened.routes,
     )
-    system.describe(routes)
-    face = HttpFace(routes, credentials, group_messages=group_messages, websocket=stream, observe=metrics.answered)
+    face = _face(
+        settings, keys, tenants, credentials, opened, committer, readers, id_key, clock, metrics, system, routes,
+        group_messages, stream,
+    )  # fmt: skip
     maintenance.add("held_messages", settings.store.purge_every_s, opened.held.look)
     await opened.start()
     maintenance.start()
@@ -259,6 +263,37 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
         clock,
         hub.close,
         closers,
+    )
+
+
+def _face(
+    settings: Settings,
+    keys: Keys,
+    tenants: Tenants,
+    credentials: Credentials,
+    opened: OpenParts,
+    committer: GroupCommitter,
+    readers: Readers,
+    id_key: bytes,
+    clock: SystemClock,
+    metrics: Metrics,
+    system: SystemRoutes,
+    routes: tuple[Route, ...],
+    group_messages: GroupMessagesHandler,
+    stream: DeviceStream,
+) -> HttpFace:
+    """All operations behind one door, those in the manner of other APIs too."""
+    reads = OpenReads(readers, MessageIds(id_key))
+    twilio = open_twilio(settings, keys, tenants, credentials, opened.messages, committer, reads, clock, metrics)
+    every = (*routes, *twilio.routes)
+    system.describe(every)
+    return HttpFace(
+        every,
+        credentials,
+        group_messages=group_messages,
+        websocket=stream,
+        observe=metrics.answered,
+        mounted=twilio.mounted,
     )
 
 

@@ -53,6 +53,7 @@ class OpenParts:
     start: Callable[[], Awaitable[None]]
     close: Callable[[], Awaitable[None]]
     held: HeldMessages
+    messages: OpenMessages
 
 
 def open_messages(
@@ -120,7 +121,9 @@ def open_messages(
         *toggle_routes(Toggles(committer, reads, keys.vault, policies, clock)),
         *device_challenge_routes(DeviceAnswers(reads, accounts, questions, consents, keys.storage, clock)),
     )
-    return OpenParts(routes, lambda: {} if dispatcher is None else {"sms": dispatcher.health}, start, close, held)
+    return OpenParts(
+        routes, lambda: {} if dispatcher is None else {"sms": dispatcher.health}, start, close, held, messages
+    )
 
 
 def _link(

@@ -173,6 +173,24 @@ class Fcm(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     host: str = "fcm.googleapis.com"
 
 
+class TwilioService(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A messaging service of the Twilio-compatible face: what its messages are, and what happens at a step down."""
+
+    sid: Annotated[str, msgspec.Meta(pattern=r"^MG[0-9a-f]{32}$")]
+    tenant: Name = "default"
+    traffic: Literal["conversation", "notification"] = "conversation"
+    on_downgrade: Literal["ask", "hold", "refuse"] = "ask"
+
+
+class Twilio(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The face for software written for Twilio's Messages API. Off unless it is asked for."""
+
+    enabled: bool = False
+    token_generation: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1
+    """Raise it to replace the accounts' tokens; the ones before are good until it is raised again."""
+    services: tuple[TwilioService, ...] = ()
+
+
 class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Events, not content."""
 
@@ -194,6 +212,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     push: PushSettings = PushSettings()
     apns: Apns = Apns()
     fcm: Fcm = Fcm()
+    twilio: Twilio = Twilio()
     log: Log = Log()
 
 
@@ -259,6 +278,9 @@ def checked(settings: Settings) -> Settings:
         raise SettingsError(SettingsReason.MLS_ROOT, hint)
     if not settings.sms.tls and not all(is_loopback(host.rpartition(":")[0]) for host in settings.sms.hosts):
         raise SettingsError(SettingsReason.TLS_REQUIRED, "sms.tls: plain SMPP only towards loopback")
+    sids = [service.sid for service in settings.twilio.services]
+    if len(set(sids)) != len(sids):
+        raise SettingsError(SettingsReason.INVALID, "twilio.services: each sid once")
     return settings
 
 

@@ -63,6 +63,10 @@ class Tenants:
         """
         return self._tenants[number]
 
+    def number_of(self, tenant_id: bytes) -> int | None:
+        """The number of the tenant with this id."""
+        return next((row.no for row in self._tenants.values() if row.id == tenant_id), None)
+
     def key(self, secret_hash: bytes) -> tuple[ApiKeyRow, TenantRow] | None:
         """The live API key with this hash of its secret, and its tenant."""
         row = self._keys.get(secret_hash)

@@ -36,6 +36,14 @@ class Purged(Struct, frozen=True, gc=False):
         return self.messages + self.expired + self.keys + self.records + self.other
 
 
+class ForgetMessage(Struct, frozen=True, gc=False):
+    """Delete one readable message's row now: its tenant asks for it. Only where it has come to its end."""
+
+    tenant: int
+    message_id: bytes
+    now_ms: int
+
+
 class CountReferences(Struct, frozen=True, gc=False):
     """How many rows refer to each storage-key generation."""
 

@@ -72,6 +72,17 @@ GUIDE: Final[dict[str, Setting]] = {
         "its key can wake every device of the project: it is never in a settings file",
     ),
     "fcm.host": Setting("Firebase Cloud Messaging", "the only one there is"),
+    "twilio.enabled": Setting(
+        "serve software written for Twilio's Messages API, below /2010-04-01", "a door that nobody asked for is shut"
+    ),
+    "twilio.token_generation": Setting(
+        "raise it to replace the accounts' tokens; the ones before are good until it is raised again",
+        "a program can be given its new token before the old one ends",
+    ),
+    "twilio.services": Setting(
+        "messaging services: sid, tenant, traffic (conversation or notification), on_downgrade (ask, hold or refuse)",
+        "without one, a message is a conversation and nothing goes less protected without an answer",
+    ),
     "mls.suites": Setting(
         "MLS cipher suites that the relay takes, by number (RFC 9420, section 17.1: 1 to 7); devices need an engine"
         " that speaks them: suite 2 needs another one than letterlock.client has",

@@ -1,6 +1,6 @@
 """The ASGI application: hot routes by one dictionary look-up, everything else through the route table."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -44,6 +44,7 @@ class HttpFace:
         group_messages: the bare handler of the hot route; it is in the table too, and keeps the table's contract.
         websocket: the device stream.
         observe: metrics.
+        mounted: APIs of other shapes, by the beginning of their paths.
     """
 
     def __init__(
@@ -54,12 +55,14 @@ class HttpFace:
         group_messages: HotHandler,
         websocket: HotHandler,
         observe: Observe,
+        mounted: Mapping[str, HotHandler] | None = None,
     ) -> None:
         self.routes = tuple(routes)
         self._sessions = sessions
         self._group_messages = group_messages
         self._websocket = websocket
         self._observe = observe
+        self._mounted = tuple((mounted or {}).items())
         self._router = Router([StarletteRoute(r.path, self._endpoint(r), methods=[r.method]) for r in routes])
         self._decoders = {r.operation: msgspec.json.Decoder(r.request) for r in routes if r.request is not None}
         self._fields = {r.operation: field_names(r.request) for r in routes if r.request is not None}
@@ -77,6 +80,10 @@ class HttpFace:
             await self._websocket(scope, receive, send)
 
     async def _cold(self, scope: Scope, receive: Receive, send: Send) -> None:
+        for beginning, handler in self._mounted:
+            if scope["path"].startswith(beginning):
+                await handler(scope, receive, send)
+                return
         allowed: set[str] = set()
         for route in self._router.routes:
             match, child = route.matches(scope)

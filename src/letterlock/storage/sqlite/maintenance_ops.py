@@ -10,11 +10,14 @@ from letterlock.assurance.consent import PROMPT_WINDOW_MS
 from letterlock.custody.generations import References
 from letterlock.custody.sealing import COLUMN_ADDRESS, COLUMN_SEALED, reseal, rewrap
 from letterlock.model.bodies import ShreddableBody
+from letterlock.model.capability import Channel
 from letterlock.model.ids import MessageId, TenantId
-from letterlock.model.message import MessageState
+from letterlock.model.message import FINAL, MessageState
 from letterlock.storage.codes import CHANNELS
+from letterlock.storage.errors import CommitReason
 from letterlock.storage.maintenance_commands import (
     CountReferences,
+    ForgetMessage,
     Purge,
     Purged,
     RecordEvent,
@@ -28,7 +31,8 @@ from letterlock.storage.sqlite.push_ops import rewrap_subscriptions
 from letterlock.storage.sqlite.question_ops import expire_questions
 from letterlock.storage.sqlite.receipt_ops import purge_receipts
 from letterlock.storage.sqlite.relay_groups import rewrap_group_log
-from letterlock.storage.sqlite.rows import rows, run
+from letterlock.storage.sqlite.rows import first, rows, run
+from letterlock.storage.sqlite.state import refused
 from letterlock.storage.sqlite.transaction import Transaction
 from letterlock.wire.tlog import entries
 from letterlock.wire.tlog.commitments import CommitmentKind, commit
@@ -46,12 +50,7 @@ def purge(tx: Transaction, command: Purge) -> Purged:
     expired = _expire_waiting(tx, now, limit)
     due = [seq for (seq,) in rows(db, "SELECT seq FROM message WHERE purge_ms <= ? LIMIT ?", (now, limit))]
     if due:
-        numbers = apsw.carray(array("q", due))
-        for table in _BODY_TABLES:
-            run(db, f"DELETE FROM {table} WHERE message IN carray(?)", (numbers,))  # noqa: S608 - our own names
-        run(db, "DELETE FROM remote_part WHERE message IN carray(?)", (numbers,))
-        purge_receipts(tx, array("q", due))
-        run(db, "DELETE FROM message WHERE seq IN carray(?)", (numbers,))
+        _drop_messages(tx, due)
     low, high = _shard(command.shard)
     keys = run(
         db,
@@ -97,6 +96,32 @@ def purge(tx: Transaction, command: Purge) -> Purged:
         if count:
             tx.append(entries.Purge(ts=now, kind=kind, rows=count, before=now))
     return purged
+
+
+def forget_message(tx: Transaction, command: ForgetMessage) -> None:
+    """Deletes one message's row before its time. What is remembered of its request stays, so a retry is found."""
+    found = first(
+        tx.db,
+        "SELECT m.seq, m.state, m.channel FROM message_key k JOIN message m ON m.seq=k.seq WHERE k.id=? AND k.tenant=?",
+        (tx.order.inside(command.message_id), command.tenant),
+    )
+    # What devices sent is not the tenant's to delete.
+    if found is None or CHANNELS[found[2]] is Channel.RELAY:
+        raise refused(CommitReason.NOT_FOUND)
+    if found[1] not in FINAL:
+        raise refused(CommitReason.NOT_ALLOWED)
+    _drop_messages(tx, [found[0]])
+    tx.append(entries.Purge(ts=command.now_ms, kind=PurgeKind.MESSAGES, rows=1, before=command.now_ms))
+
+
+def _drop_messages(tx: Transaction, due: list[int]) -> None:
+    """Deletes rows of messages, and whatever hangs on them."""
+    numbers = apsw.carray(array("q", due))
+    for table in _BODY_TABLES:
+        run(tx.db, f"DELETE FROM {table} WHERE message IN carray(?)", (numbers,))  # noqa: S608 - our own names
+    run(tx.db, "DELETE FROM remote_part WHERE message IN carray(?)", (numbers,))
+    purge_receipts(tx, array("q", due))
+    run(tx.db, "DELETE FROM message WHERE seq IN carray(?)", (numbers,))
 
 
 def _shard(number: int) -> tuple[bytes, bytes]:

@@ -24,6 +24,7 @@ def handlers() -> dict[type, Handler]:
         Quarantine: message_ops.quarantine,
         AcceptRcs: rcs_ops.accept_rcs,
         maintenance_commands.Purge: maintenance_ops.purge,
+        maintenance_commands.ForgetMessage: maintenance_ops.forget_message,
         maintenance_commands.CountReferences: maintenance_ops.count_references,
         maintenance_commands.Rewrap: maintenance_ops.rewrap_rows,
         maintenance_commands.CloseIntervals: interval_ops.close_intervals,
