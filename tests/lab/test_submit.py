@@ -34,7 +34,7 @@ def breaking(times: int) -> tuple[httpx.AsyncClient, list[bytes]]:
 async def test_the_same_references_go_once_more() -> None:
     http, seen = breaking(1)
     async with http:
-        found: list[dict[str, Any]] = await submit_raw(http, cast(Device, Phone()), "grp_1", [(b"r" * 16, b"body")])
+        found: list[dict[str, Any]] = await submit_raw(http, cast("Device", Phone()), "grp_1", [(b"r" * 16, b"body")])
     assert found == [{"status": "accepted"}]
     assert len(seen) == 2
     assert seen[0] == seen[1]
@@ -44,5 +44,5 @@ async def test_and_only_once() -> None:
     http, seen = breaking(2)
     async with http:
         with pytest.raises(httpx.ReadError):
-            await submit_raw(http, cast(Device, Phone()), "grp_1", [(b"r" * 16, b"body")])
+            await submit_raw(http, cast("Device", Phone()), "grp_1", [(b"r" * 16, b"body")])
     assert len(seen) == 2

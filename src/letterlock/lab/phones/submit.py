@@ -21,7 +21,7 @@ async def submit_raw(
     try:
         answer = await _post(http, device, group, messages)
     except httpx.TransportError:
-        # A kept connection may end while a request is on its way (RFC 9112, section 9.3.1); the references make it safe.
+        # A kept connection may end while a request is on its way (RFC 9112, section 9.3.1); references make it safe.
         answer = await _post(http, device, group, messages)
     if answer.status_code == httpx.codes.CONFLICT:
         # An old copy, or overtaken by the device's own stream, which states a newer counter: the login tells which.
