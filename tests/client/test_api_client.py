@@ -6,7 +6,7 @@ import pytest
 
 from letterlock.client import api, api_answers
 from letterlock.client.api_answers import ApiCode, ApiError, MessageRequest
-from letterlock.faces.http import challenges, messages, system
+from letterlock.faces.http import challenges, messages, system, toggles
 from letterlock.faces.http.problems import Code
 from letterlock.faces.http.routes import Route
 from letterlock.gateway.questions import QuestionView
@@ -56,6 +56,7 @@ def routes() -> list[Route]:
         messages.MessageRoutes.__new__(messages.MessageRoutes).routes(),
         challenges.ChallengeRoutes.__new__(challenges.ChallengeRoutes).routes(),
         system.SystemRoutes.__new__(system.SystemRoutes).routes(),
+        toggles..__new__(toggles.).routes(),
     )
     return [route for routes in made for route in routes]
 
