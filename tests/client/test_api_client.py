@@ -1,5 +1,7 @@
 """The tenant's client by itself: what no honest gateway answers, and the codes (routes: tests/e2e)."""
 
+from typing import cast
+
 import httpx
 import msgspec
 import pytest
@@ -11,6 +13,7 @@ from letterlock.faces.http.problems import Code
 from letterlock.faces.http.routes import Route
 from letterlock.gateway.questions import QuestionView
 from letterlock.gateway.security import SecurityBlock
+from letterlock.gateway.toggles import Toggles
 
 CANARY = "CANARY-api-22b1"
 
@@ -56,7 +59,7 @@ def routes() -> list[Route]:
         messages.MessageRoutes.__new__(messages.MessageRoutes).routes(),
         challenges.ChallengeRoutes.__new__(challenges.ChallengeRoutes).routes(),
         system.SystemRoutes.__new__(system.SystemRoutes).routes(),
-        toggles..__new__(toggles.).routes(),
+        toggles.toggle_routes(cast("Toggles", None)),
     )
     return [route for routes in made for route in routes]
 
