@@ -113,6 +113,11 @@ def test_a_hole_in_the_migrations_is_refused(tmp_path: Path, monkeypatch: pytest
     assert caught.value.reason is StorageReason.CORRUPT
     (tmp_path / "0002_second.sql").write_text("SELECT 1")
     assert [number for number, _ in migrations()] == [1, 2, 3]
+    (tmp_path / "0004_e2ee_first.sql").write_text("SELECT 1")
+    with pytest.raises(StorageError):
+        migrations()
+    (tmp_path / "0004_e2ee_first.sql").rename(tmp_path / "notes.txt")
+    assert len(migrations()) == 3, "what is no SQL is none of them"
 
 
 def test_a_migration_that_fails_leaves_the_schema_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,9 +117,13 @@ def migrations() -> list[tuple[int, str]]:
     """The numbered migrations, in order, without holes."""
     found = []
     for item in resources.files("letterlock.storage.sqlite.migrations").iterdir():
+        if not item.name.endswith(".sql"):
+            continue
         match = MIGRATION_NAME.fullmatch(item.name)
-        if match:
-            found.append((int(match[1]), item.read_text()))
+        if match is None:
+            # Passed over in silence, it would be missing from every store.
+            raise StorageError(StorageReason.CORRUPT)
+        found.append((int(match[1]), item.read_text()))
     found.sort()
     if [number for number, _ in found] != list(range(1, len(found) + 1)):
         raise StorageError(StorageReason.CORRUPT)
