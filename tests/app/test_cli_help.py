@@ -18,7 +18,7 @@ PLANNED = {
     ("data", "inventory"), ("retention", "verify"), ("logs", "lint"), ("policy", "check"), ("policy", "explain"),
     ("policy", "prove"),
     ("ledger", "head"), ("ledger", "key"), ("ledger", "verify"), ("ledger", "prove"), ("ledger", "check-proof"),
-    ("ledger", "check-receipt"), ("ledger", "consistency"), ("ledger", "export"), ("tenant", "list"),
+    ("ledger", "check-receipt"), ("verify-path",), ("ledger", "consistency"), ("ledger", "export"), ("tenant", "list"),
     ("tenant", "add"), ("api-key", "list"), ("api-key", "add"), ("api-key", "revoke"),
 }  # fmt: skip
 WITHOUT_JSON = {("serve",)}

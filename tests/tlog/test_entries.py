@@ -69,11 +69,11 @@ def test_the_bytes_of_a_known_entry() -> None:
     )
 
 
-def test_the_twenty_types_of_the_schema() -> None:
+def test_the_twenty_one_types_of_the_schema() -> None:
     assert set(ENTRY_TYPES) == {
         "batch", "interval", "fallback", "challenge", "consent", "refusal", "hold", "release", "quarantine",
         "floor_changed", "device_list", "storage_key", "erasure", "purge", "tenant", "config", "policy_loaded",
-        "gateway_started", "finding", "e2ee_first",
+        "gateway_started", "marker_keys", "finding", "e2ee_first",
     }  # fmt: skip
 
 

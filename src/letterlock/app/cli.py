@@ -7,7 +7,19 @@ from typing import Final
 
 import typer
 
-from letterlock.app.commands import chat, config, erase, ledger, logs, policy, running, stored, tenants, toggle
+from letterlock.app.commands import (
+    chat,
+    config,
+    erase,
+    ledger,
+    logs,
+    policy,
+    running,
+    stored,
+    tenants,
+    toggle,
+    verify_path,
+)
 from letterlock.app.commands.hints import exit_for, what_to_do
 from letterlock.app.commands.output import EXIT_CODES, Exit
 from letterlock.model.errors import LetterlockError
@@ -25,6 +37,7 @@ EPILOG: Final = (
     "letterlock policy explain traffic=conversation  (what a message gets, and by which rule)\n\n"
     "letterlock ledger verify --data letterlock-data  (verify the log offline)\n\n"
     'letterlock ledger verify --from copy/ --key "$(cat ledger.vkey)"  (verify an exported copy)\n\n'
+    "letterlock verify-path path.json --key ledger.vkey  (every hop's marker, and who never signs)\n\n"
     "letterlock retention verify  (nothing stays longer than it may)\n\n"
     "Every command that shows something has --json. " + EXIT_CODES
 )
@@ -40,6 +53,7 @@ app = typer.Typer(
 app.command("serve")(running.serve)
 app.command("demo")(running.demo)
 app.command("chat")(chat.chat)
+app.command("verify-path")(verify_path.verify_path)
 app.command("transports")(running.transports)
 app.command("fsck")(stored.fsck)
 app.command("erase")(erase.erase)

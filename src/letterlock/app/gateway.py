@@ -14,7 +14,7 @@ from letterlock import __version__
 from letterlock.app.clock import SystemClock
 from letterlock.app.delivery_parts import open_deliveries
 from letterlock.app.intents import resume_intents
-from letterlock.app.keys import Keys, LedgerSigner, open_keys, secrets_folder
+from letterlock.app.keys import Keys, LedgerSigner, MarkerSigner, open_keys, secrets_folder
 from letterlock.app.mls_roots import load_roots
 from letterlock.app.open_parts import OpenParts, open_messages
 from letterlock.app.push_parts import open_push
@@ -37,6 +37,7 @@ from letterlock.gateway.intervals import Intervals
 from letterlock.gateway.ledger_store import LedgerStoreBridge
 from letterlock.gateway.mail_pages import MailPages
 from letterlock.gateway.maintenance import GenerationRows, Maintenance, Purger
+from letterlock.gateway.paths import Paths
 from letterlock.gateway.policies import Policies, Profiles
 from letterlock.gateway.sealed import SealedAcceptor
 from letterlock.gateway.tenants import Tenants
@@ -58,10 +59,12 @@ from letterlock.storage.sqlite.registry import handlers
 from letterlock.storage.sqlite.relay_reads import RelayReads
 from letterlock.storage.sqlite.tenant_ops import all_tenants, live_api_keys
 from letterlock.storage.tenant_commands import TenantRow
-from letterlock.transports.registry import CAPABILITIES
+from letterlock.transports.registry import CAPABILITIES, GATEWAY_HOPS
 from letterlock.watch.metrics import Metrics
+from letterlock.wire.handshake.capabilities import key_digest
 from letterlock.wire.tlog.commitments import Digest
-from letterlock.wire.tlog.entries import GatewayStarted
+from letterlock.wire.tlog.entries import GatewayStarted, MarkerKeys
+from letterlock.wire.tlog.words import MarkerHop
 
 VERIFIER_KEY: Final = "ledger.vkey"
 HEAD_FILE: Final = "ledger-head.note"
@@ -170,6 +173,7 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
     resumed = await resume_intents(committer, readers, keys, clock)
     await committer.run(RecordEvent(GatewayStarted(ts=clock.now_ms(), build=_build(), schema=1, resumed=resumed)))
 
+    paths = await _paths(settings, committer, keys, clock)
     purger, maintenance = await _maintenance(settings, committer, keys, heads, clock)
 
     reads = RelayReads(readers)
@@ -217,7 +221,7 @@ async def _open(settings: Settings, closers: list[Callable[[], Awaitable[None] |
     )
     opened = open_messages(
         committer, OpenReads(readers, MessageIds(id_key)), keys, profiles.policies, CAPABILITIES, heads, ledger,
-        metrics, clock, settings.environment, settings.sms, reads, hub.ask,
+        paths, metrics, clock, settings.environment, settings.sms, reads, hub.ask,
     )  # fmt: skip
     closers.append(opened.close)
     system = SystemRoutes(heads, ledger, metrics, CAPABILITIES, lambda: {"store": "ok", **opened.components()})
@@ -315,6 +319,15 @@ async def _maintenance(
     await intervals.resume()
     maintenance.add("intervals", INTERVALS_EVERY_S, intervals.look)
     return purger, maintenance
+
+
+async def _paths(settings: Settings, committer: GroupCommitter, keys: Keys, clock: SystemClock) -> Paths:
+    """What signs markers; its public keys enter the ledger at each start, before anything is signed with them."""
+    signers = {hop: MarkerSigner(keys.keystore, hop) for hop in MarkerHop}
+    digests = {hop: Digest(key_digest(signer.public.encode())) for hop, signer in signers.items()}
+    entry = MarkerKeys(ts=clock.now_ms(), accept=digests[MarkerHop.ACCEPT], dispatch=digests[MarkerHop.DISPATCH])
+    index: int = await committer.run(RecordEvent(entry))
+    return Paths(settings.ledger.origin, settings.environment, signers, index, CAPABILITIES, GATEWAY_HOPS)
 
 
 def _build() -> Digest:

@@ -11,7 +11,9 @@ from letterlock.custody.storage_keys import StorageKeys
 from letterlock.custody.unlocking import Passphrase, RootKeyFile
 from letterlock.custody.vault import Vault
 from letterlock.custody.vault_file import VaultFile
+from letterlock.wire.preimage import KeyFamily, PublicKey, Suite
 from letterlock.wire.tlog.note import KeyType, VerifierKey
+from letterlock.wire.tlog.words import MarkerHop
 
 ROOT_KEY: Final = "root.key"
 KEYSTORE: Final = "keys.store"
@@ -75,6 +77,26 @@ def _keystore(settings: Settings, folder: Path) -> FileKeyStore:
         # A new one never opens an old store: where there is one, a root key that is not found is an error.
         unlock = RootKeyFile(root) if path.exists() or root.exists() else RootKeyFile.create(root)
     return (FileKeyStore.open if path.exists() else FileKeyStore.create)(path, unlock)
+
+
+class MarkerSigner:
+    """The key of one of this server's hops, in the key store."""
+
+    def __init__(self, keystore: KeyStore, hop: MarkerHop) -> None:
+        self._keystore = keystore
+        name = f"markers/{hop.value}"
+        self._handle: KeyHandle = keystore.ensure(name, KeyKind.SIGN, KeyPurpose.SERVER_MARKER, b"")
+        raw = keystore.public(self._handle, KeyPurpose.SERVER_MARKER, b"")
+        self._public = PublicKey(KeyFamily.SERVER_MARKER, Suite.ED25519, raw)
+
+    @property
+    def public(self) -> PublicKey:
+        """The public half."""
+        return self._public
+
+    def sign_preimage(self, preimage: bytes) -> bytes:
+        """See :class:`letterlock.wire.preimage.Signer`."""
+        return self._keystore.sign(self._handle, KeyPurpose.SERVER_MARKER, b"", preimage)
 
 
 class LedgerSigner:

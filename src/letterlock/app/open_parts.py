@@ -19,6 +19,7 @@ from letterlock.gateway.device_answers import Accounts, DeviceAnswers
 from letterlock.gateway.dispatcher import Dispatcher
 from letterlock.gateway.held import HeldMessages
 from letterlock.gateway.open_messages import OpenMessages
+from letterlock.gateway.paths import Paths
 from letterlock.gateway.policies import Policies
 from letterlock.gateway.questions import QuestionBook
 from letterlock.gateway.receipts import Receipts
@@ -64,6 +65,7 @@ def open_messages(
     capabilities: tuple[CapabilityRow, ...],
     heads: HeadSigner,
     ledger: LedgerReads,
+    paths: Paths,
     metrics: Metrics,
     clock: Clock,
     environment: str,
@@ -116,7 +118,7 @@ def open_messages(
             await client.close()
 
     routes = (
-        *MessageRoutes(messages, reads, assessments, heads, ledger, clock).routes(),
+        *MessageRoutes(messages, reads, assessments, heads, ledger, paths, clock).routes(),
         *ChallengeRoutes(consents).routes(),
         *toggle_routes(Toggles(committer, reads, keys.vault, policies, clock)),
         *device_challenge_routes(DeviceAnswers(reads, accounts, questions, consents, keys.storage, clock)),

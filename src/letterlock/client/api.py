@@ -37,6 +37,8 @@ from letterlock.client.api_answers import (
     WhichToggle,
     refusal,
 )
+from letterlock.model.ids import MessageId
+from letterlock.wire.path import ProvenPath, verify_path
 from letterlock.wire.tlog.note import VerifierKey
 from letterlock.wire.tlog.verify import ProvenRecord, verify_receipt
 
@@ -56,6 +58,21 @@ class LedgerReceipt:
             LetterlockError: whatever does not fit together; see :func:`letterlock.wire.tlog.verify.verify_receipt`.
         """
         return verify_receipt(self.data, key)
+
+
+@dataclass(frozen=True, slots=True)
+class MessagePath:
+    """The path of a message, as a file. Fetched is not checked."""
+
+    data: bytes = field(repr=False)
+
+    def verify(self, *keys: VerifierKey, message: MessageId | None = None) -> ProvenPath:
+        """Checks it offline, against the log keys of the servers on it, that the caller holds from elsewhere.
+
+        Raises:
+            LetterlockError: whatever does not fit together; see :func:`letterlock.wire.path.verify_path`.
+        """
+        return verify_path(self.data, keys, message)
 
 
 T = TypeVar("T")
@@ -124,6 +141,11 @@ def receipt(message_id: str) -> Call[LedgerReceipt]:
     INTERVAL_OPEN, for some minutes, where messages enter the ledger by the interval.
     """
     return Call("GET", f"/v1/messages/{_place(message_id)}/receipt", LedgerReceipt)
+
+
+def path(message_id: str) -> Call[MessagePath]:
+    """What each hop states of a message, signed; its refusals are those of :func:`receipt`."""
+    return Call("GET", f"/v1/messages/{_place(message_id)}/path", MessagePath)
 
 
 def check_receipts(message_id: str, receipts: list[bytes]) -> Call[ReceiptsKept]:

@@ -52,6 +52,7 @@ _PURPOSE_CODES: Final = {
     KeyPurpose.REQUEST_DIGEST: 5,
     KeyPurpose.API_KEYS: 6,
     KeyPurpose.SERVER_IDENTITY: 7,
+    KeyPurpose.SERVER_MARKER: 8,
 }
 _KINDS: Final = {code: kind for kind, code in _KIND_CODES.items()}
 _PURPOSES: Final = {code: purpose for purpose, code in _PURPOSE_CODES.items()}

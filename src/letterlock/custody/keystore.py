@@ -71,7 +71,9 @@ class KeyPurpose(Enum):
     API_KEYS = "api_keys"
     """Keyed hashes of API keys."""
     SERVER_IDENTITY = "server_identity"
-    """Signs this server's own statements: markers, receipts."""
+    """Signs this server's own statements about its view."""
+    SERVER_MARKER = "server_marker"
+    """Signs the markers of a server's hops."""
 
 
 @unique

@@ -127,6 +127,17 @@ class Prover:
         """
         return ProofFile(index, tuple(self.inclusion(index)), self._head.note, extra)
 
+    def entry(self, index: int) -> bytes:
+        """An entry's bytes.
+
+        Raises:
+            LedgerError: ROWS_MISSING.
+        """
+        rows = self._store.entries(index, index + 1)
+        if not rows:
+            raise LedgerError(LedgerReason.ROWS_MISSING, index=index)
+        return rows[0]
+
     def receipt(self, index: int, records: Sequence[bytes], slot: int, seed: bytes = b"") -> Receipt:
         """The receipt of one record of a batch or interval entry.
 
@@ -141,14 +152,12 @@ class Prover:
             EntryError: no such slot; an interval without its seed.
         """
         proof = self.proof_file(index)
-        rows = self._store.entries(index, index + 1)
-        if not rows:
-            raise LedgerError(LedgerReason.ROWS_MISSING, index=index)
+        entry = self.entry(index)
         made: BatchBuilder | IntervalRecords
-        if isinstance(decode_entry(rows[0]), Interval):
+        if isinstance(decode_entry(entry), Interval):
             made = IntervalRecords(records, seed)
         else:
             made = BatchBuilder()
             for record in records:
                 made.add(record)
-        return Receipt(proof, rows[0], made.record(slot), slot, tuple(made.inner_proof(slot)))
+        return Receipt(proof, entry, made.record(slot), slot, tuple(made.inner_proof(slot)))

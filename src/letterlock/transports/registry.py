@@ -4,9 +4,21 @@ from typing import Final
 
 from letterlock.model.capability import CapabilityRow, Channel, Exposure, Feature, Reader
 from letterlock.model.protection import EvidenceGrade, MarkerKind, Protection
+from letterlock.wire.tlog.words import MarkerHop
 
 GATEWAY: Final = Reader("this gateway", frozenset({MarkerKind.ROUTE, MarkerKind.READ, MarkerKind.STORE}), signs=True)
 """This gateway, on a path where content reaches it readable: it stores it sealed under its own key while it waits."""
+
+GATEWAY_HOPS: Final[dict[Channel, dict[MarkerHop, frozenset[MarkerKind]]]] = {
+    # Ciphertext is put into mailboxes and lies there; nobody here can read it.
+    Channel.RELAY: {MarkerHop.ACCEPT: frozenset({MarkerKind.ROUTE, MarkerKind.STORE})},
+    # A readable text is measured and sealed by the one, opened and handed over by the other.
+    Channel.SMS: {
+        MarkerHop.ACCEPT: frozenset({MarkerKind.READ, MarkerKind.STORE}),
+        MarkerHop.DISPATCH: frozenset({MarkerKind.READ, MarkerKind.ROUTE}),
+    },
+}
+"""What each hop of this gateway declares in its markers, by the way that a message takes."""
 
 CARRIER: Final = Reader(
     "SMSC / carrier", frozenset({MarkerKind.ROUTE, MarkerKind.READ, MarkerKind.STORE, MarkerKind.PROCESS}), signs=False

@@ -57,6 +57,8 @@ WHAT_TO_DO: Final[dict[str, str]] = {
     "unreachable": "start the gateway, or name it with --gateway",
     "unauthenticated": "give a live API key of this gateway with --api-key-file",
     "forbidden": "give an API key with the scope devices with --api-key-file",
+    "log_key_of_a_server_missing": "give the public key of every server's log with --key",
+    "next_marker_missing": "if the message is still under way, fetch the path again later; if not, it was removed",
     "peer_has_no_key_packages": "the other has to start `letterlock chat` once more; then try again",
 }
 """From the stable code of a reason."""
@@ -75,6 +77,8 @@ _BY_TYPE: Final[dict[str, Exit]] = {
     "ChatError": Exit.REFUSED,
     "SigningError": Exit.FORKED_OR_ROLLED_BACK,
     "LedgerError": Exit.CANNOT_VERIFY,
+    "PathError": Exit.TAMPERED,
+    "PathIncompleteError": Exit.CANNOT_VERIFY,
     "NoteError": Exit.TAMPERED,
     "TreeError": Exit.TAMPERED,
     "TileError": Exit.TAMPERED,

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 
@@ -11,6 +11,7 @@ from letterlock.faces.http.problems import Code, Problem, facts_as_members
 from letterlock.faces.http.routes import Access, Answer, Call, Parameter, Route, TenantPrincipal
 from letterlock.gateway.offers import Offer, Questioned, SaidClaim, SendError, SendReason, Taken
 from letterlock.gateway.open_messages import OpenMessages
+from letterlock.gateway.paths import Logged, Paths
 from letterlock.gateway.questions import QuestionView
 from letterlock.gateway.security import Assessments, SecurityBlock
 from letterlock.ledger.errors import LedgerError
@@ -26,9 +27,11 @@ from letterlock.storage.codes import CHANNELS
 from letterlock.storage.errors import StorageError
 from letterlock.storage.open_commands import MessageRow
 from letterlock.storage.sqlite.open_reads import OpenReads
+from letterlock.wire.path.document import PathDocument
 from letterlock.wire.sms.address import PhoneNumber
 from letterlock.wire.sms.errors import AddressError
 
+_T = TypeVar("_T")
 MAX_BATCH: Final = 100
 """Messages of one request: a request is answered as a whole, in about a second at the most."""
 MAX_BATCH_BODY: Final = 1 << 20
@@ -167,9 +170,11 @@ class MessageRoutes:
         assessments: Assessments,
         heads: HeadSigner,
         ledger: LedgerReads,
+        paths: Paths,
         clock: Clock,
     ) -> None:
         self._clock = clock
+        self._paths = paths
         self._messages = messages
         self._reads = reads
         self._assessments = assessments
@@ -202,6 +207,10 @@ class MessageRoutes:
                   "Proof that a message's record is in the ledger (C2SP tlog-proof).", some_key,
                   self.receipt, None, {200: None}, {409: ("entry_not_signed_yet", "interval_open")},
                   media_type="text/plain"),
+            Route("GET", "/v1/messages/{message_id}/path", "getPath",
+                  "What each hop of this server states, signed, and who reads beyond: `letterlock verify-path`.",
+                  Access.DEVICE_OR_MESSAGES_KEY, self.path, None, {200: PathDocument},
+                  {409: ("entry_not_signed_yet", "interval_open")}),
         )  # fmt: skip
 
     async def send(self, call: Call) -> Answer:
@@ -303,24 +312,44 @@ class MessageRoutes:
     async def receipt(self, call: Call) -> Answer:
         """GET /v1/messages/{message_id}/receipt."""
         row = await self._row(call)
+        logged, prover = await self._logged(row)
+        receipt = await self._proven(prover.receipt, logged.entry, logged.records, row.slot, logged.seed)
+        return Answer(200, receipt.encode(), "text/plain; charset=utf-8")
+
+    async def path(self, call: Call) -> Answer:
+        """GET /v1/messages/{message_id}/path."""
+        row = await self._row(call)
+        logged, prover = await self._logged(row)
+        principal = call.principal
+        assert principal is not None
+        return Answer(200, await self._proven(self._paths.document, principal.tenant_id, row, logged, prover))
+
+    async def _logged(self, row: MessageRow) -> tuple[Logged, Prover]:
+        """A message's record in the ledger.
+
+        Raises:
+            Problem: it is not there yet, or not any more.
+        """
         last = self._heads.last
-        later = Problem("entry_not_signed_yet", 409, "Try again after the next signed head.")
         closes_ms = await self._reads.interval_end(row.entry)
         if closes_ms is not None:
             raise _interval_open(closes_ms, self._clock.now_ms())
         if last is None or row.entry < 0:
-            raise later
+            raise _later()
         found = await self._reads.records(row.entry)
         if found is None:
             raise Problem(Code.NOT_FOUND, detail="The records of that commit are past their time.")
-        records, seed = found
-        prover = Prover(self._ledger, last)
-        loop = asyncio.get_running_loop()
+        return Logged(row.entry, *found), Prover(self._ledger, last)
+
+    async def _proven(self, prove: Callable[..., _T], *arguments: Any) -> _T:
         try:
-            receipt = await loop.run_in_executor(None, prover.receipt, row.entry, records, row.slot, seed)
+            return await asyncio.get_running_loop().run_in_executor(None, prove, *arguments)
         except LedgerError:
-            raise later from None
-        return Answer(200, receipt.encode(), "text/plain; charset=utf-8")
+            raise _later() from None
+
+
+def _later() -> Problem:
+    return Problem("entry_not_signed_yet", 409, "Try again after the next signed head.")
 
 
 def _interval_open(closes_ms: int, now_ms: int) -> Problem:

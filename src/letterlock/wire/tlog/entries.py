@@ -292,6 +292,20 @@ class GatewayStarted(LedgerEntry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MarkerKeys(LedgerEntry):
+    """The keys under which the log's server signs its markers from now on.
+
+    Attributes:
+        accept: digest of the key of the hop that takes messages in (``wire.handshake.capabilities.key_digest``).
+        dispatch: digest of the key of the hop that hands them to transports.
+    """
+
+    t: ClassVar[str] = "marker_keys"
+    accept: Digest
+    dispatch: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finding(LedgerEntry):
     """Something was noticed that people should know of."""
 
@@ -327,6 +341,7 @@ ENTRY_TYPES: Final[dict[str, type[LedgerEntry]]] = {
         Config,
         PolicyLoaded,
         GatewayStarted,
+        MarkerKeys,
         Finding,
     )
 }

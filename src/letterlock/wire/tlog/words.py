@@ -127,6 +127,16 @@ class ReceiptWord(StrEnum):
 
 
 @unique
+class MarkerHop(StrEnum):
+    """A part of a server that signs markers, each under a key of its own."""
+
+    ACCEPT = "accept"
+    """It takes messages in."""
+    DISPATCH = "dispatch"
+    """It hands messages to a transport."""
+
+
+@unique
 class Severity(StrEnum):
     """How much a finding matters."""
 
