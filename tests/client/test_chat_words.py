@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.assurance.test_consent import NOW, question
 
 from letterlock.assurance.consent import Alternative
+from letterlock.assurance.envelope import EnvelopeReason
 from letterlock.assurance.indicator import Indicator
 from letterlock.assurance.texts import Language, Phrase, Texts, english, texts_of
 from letterlock.client.chat import screen as s
@@ -21,14 +22,7 @@ from letterlock.client.chat.asking import Asking
 from letterlock.client.chat.contact import Contact, fingerprint, safety_number
 from letterlock.client.chat.wording import COMMANDS, CONTINUED, FINDINGS, HELP, finding, mark, plain, text
 from letterlock.client.enrolment import new_identity
-from letterlock.client.errors import (
-    ChatError,
-    ChatReason,
-    DeviceReason,
-    EngineReason,
-    EnvelopeReason,
-    GateReason,
-)
+from letterlock.client.errors import ChatError, ChatReason, DeviceReason, EngineReason, GateReason
 from letterlock.model.clock import ManualClock
 from letterlock.model.ids import AccountId
 from letterlock.model.protection import EvidenceGrade, Protection, Verifier

@@ -14,19 +14,12 @@ import pytest
 from tests.client.fake_relay import FakeRelay, Group, b64, raw
 
 from letterlock.assurance.device_list import sign_list, successor
+from letterlock.assurance.envelope import EnvelopeError
 from letterlock.client import events
 from letterlock.client.device import Device
 from letterlock.client.engine import PAST_EPOCHS
 from letterlock.client.enrolment import Enrolment, new_identity, prepare, register_account
-from letterlock.client.errors import (
-    DeviceError,
-    DeviceReason,
-    EnvelopeError,
-    GateError,
-    GateReason,
-    RelayError,
-    RelayReason,
-)
+from letterlock.client.errors import DeviceError, DeviceReason, GateError, GateReason, RelayError, RelayReason
 from letterlock.client.groups import MAX_GAP, Heard
 from letterlock.client.inbound import Item
 from letterlock.client.relay import MailboxItem, RelayCalls, SessionAnswer

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from letterlock.assurance import envelope as envelopes
 from letterlock.assurance.device_list import Device as ListedDevice
 from letterlock.assurance.device_list import DeviceKind
-from letterlock.client import envelope as envelopes
+from letterlock.assurance.envelope import Envelope, EnvelopeError, EnvelopeKind, EnvelopeReason
 from letterlock.client import lifetimes
 from letterlock.client.engine import CommitBundle, Member
-from letterlock.client.envelope import Envelope, EnvelopeKind
-from letterlock.client.errors import EnvelopeError, EnvelopeReason, GateError, GateReason
+from letterlock.client.errors import GateError, GateReason
 from letterlock.client.gate import (
     END_MLS,
     added_leaf_keys,

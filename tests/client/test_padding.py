@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 from tests.client.test_device import Phone, World, contents, take
 
+from letterlock.assurance.envelope import MAX_CONTENT, SIZES, EnvelopeError, EnvelopeReason
 from letterlock.client import events
-from letterlock.client.envelope import MAX_CONTENT, SIZES
-from letterlock.client.errors import EnvelopeError, EnvelopeReason
 from letterlock.client.payload import MAX_TEXT, Text
 from letterlock.model.ids import GroupRef
 

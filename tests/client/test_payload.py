@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.client.test_device import World, take
 
+from letterlock.assurance.envelope import EnvelopeKind
 from letterlock.client import events, payload
-from letterlock.client.envelope import EnvelopeKind
 from letterlock.client.errors import DeviceError, DeviceReason, PayloadError, PayloadReason
 from letterlock.client.payload import ActionReply, Media, Payload, Text, Unknown
 from letterlock.model.ids import MessageId

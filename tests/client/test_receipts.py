@@ -11,10 +11,10 @@ import pytest
 from tests.client.test_device import Phone, World, contents, take
 
 from letterlock.assurance import receipts
+from letterlock.assurance.envelope import EnvelopeKind
 from letterlock.assurance.receipts import Receipt, Receipted, ReceiptType
 from letterlock.client import events
 from letterlock.client.device import Device
-from letterlock.client.envelope import EnvelopeKind
 from letterlock.client.errors import DeviceError, DeviceReason, EngineError, EngineReason
 from letterlock.client.receipts import MAX_REPORTS, digest
 from letterlock.client.sent import SENT, SentRecord

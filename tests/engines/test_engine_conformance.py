@@ -5,6 +5,7 @@ import os
 import pytest
 from tests.engines.adapters import EVERY_ADAPTER, GROUP, Make, Seat, committed, plaintext, refused, welcome
 
+from letterlock.assurance.envelope import SIZES
 from letterlock.client.engine import (
     MAX_KEY_PACKAGES,
     PAST_EPOCHS,
@@ -13,7 +14,6 @@ from letterlock.client.engine import (
     EpochAdvanced,
     MlsEngine,
 )
-from letterlock.client.envelope import SIZES
 from letterlock.client.errors import EngineError, EngineReason
 from letterlock.wire.mls import check_key_package, parse, parse_key_package, parse_public_commit
 from letterlock.wire.mls.framing import MAX_MESSAGE

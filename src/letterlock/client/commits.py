@@ -11,10 +11,10 @@ from typing import Final, final
 
 import msgspec
 
+from letterlock.assurance.envelope import EnvelopeKind
 from letterlock.client import events
 from letterlock.client.engine import CommitBundle
 from letterlock.client.enrolment import Accounts
-from letterlock.client.envelope import EnvelopeKind
 from letterlock.client.errors import DeviceError, DeviceReason, GateError, GateReason, RelayError, RelayReason
 from letterlock.client.groups import GROUPS, PENDING, SPOKEN, GroupRecord, Outgoing, PendingCommit, chain_start
 from letterlock.client.handshakes import WAITING, WITHHELD, Words

@@ -15,6 +15,7 @@ import httpx
 from letterlock.assurance.causes import Cause, ConsentScope
 from letterlock.assurance.device_list import Device as ListedDevice
 from letterlock.assurance.device_list import DeviceList
+from letterlock.assurance.envelope import EnvelopeKind
 from letterlock.assurance.handshake.exchange import Handshake
 from letterlock.assurance.receipts import ReceiptType
 from letterlock.client import events
@@ -23,7 +24,6 @@ from letterlock.client.directory import Directory
 from letterlock.client.engine import MAX_KEY_PACKAGES, EngineFactory, MlsEngine
 from letterlock.client.engines import DEFAULT, ENGINES
 from letterlock.client.enrolment import Accounts
-from letterlock.client.envelope import EnvelopeKind
 from letterlock.client.errors import RelayError
 from letterlock.client.floors import ClearCopy, DeviceFloors, Peer
 from letterlock.client.groups import GroupRecord

@@ -60,27 +60,6 @@ class StoreError(OperationError[StoreReason]):
 
 
 @unique
-class EnvelopeReason(Reason):
-    """Why the envelope inside an MLS message is refused."""
-
-    MALFORMED = "envelope_malformed"
-    UNKNOWN_VERSION = "envelope_version_unknown"
-    TOO_LARGE = "envelope_too_large"
-    ANOTHER_GROUP = "envelope_of_another_group_or_epoch"
-    SENDER_NOT_LISTED = "sender_not_on_the_signed_list"
-    SENDER_MISMATCH = "sender_is_not_the_leaf_that_sent"
-    BAD_SIGNATURE = "envelope_signature_refused"
-    BAD_PADDING = "envelope_padding_refused"
-    REPLAYED = "message_id_seen_before"
-
-
-class EnvelopeError(OperationError[EnvelopeReason]):
-    """A decrypted message does not prove who wrote it."""
-
-    fault: ClassVar[Fault] = Fault.PEER
-
-
-@unique
 class PayloadReason(Reason):
     """Why what a message says is refused."""
 

@@ -13,11 +13,11 @@ from typing import Final, final
 
 import msgspec
 
+from letterlock.assurance.envelope import Envelope
 from letterlock.assurance.handshake.checks import End, Peer
 from letterlock.assurance.handshake.exchange import Handshake, Step, begin, expire, receive, witnessed
 from letterlock.assurance.handshake.machine import HandshakeState
 from letterlock.assurance.handshake.reasons import RULES, HandshakeError, HandshakeReason, Outcome
-from letterlock.client.envelope import Envelope
 from letterlock.client.floors import Put, of_account
 from letterlock.client.gate import SUITE
 from letterlock.client.groups import GroupRecord

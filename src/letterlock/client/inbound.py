@@ -9,10 +9,11 @@ from typing import Any, Final, final
 
 import msgspec
 
+from letterlock.assurance import envelope as envelopes
 from letterlock.assurance.device_list import Device as ListedDevice
+from letterlock.assurance.envelope import EnvelopeError, EnvelopeReason
 from letterlock.assurance.handshake.reasons import HandshakeError, HandshakeReason, Outcome
 from letterlock.assurance.receipts import NO_ERA, NO_MESSAGE, NO_SENDER, Receipted, ReceiptError, ReceiptType
-from letterlock.client import envelope as envelopes
 from letterlock.client import events, payload
 from letterlock.client.engine import Decrypted, EpochAdvanced
 from letterlock.client.errors import (
@@ -20,8 +21,6 @@ from letterlock.client.errors import (
     DeviceReason,
     EngineError,
     EngineReason,
-    EnvelopeError,
-    EnvelopeReason,
     GateError,
     GateReason,
     PayloadError,

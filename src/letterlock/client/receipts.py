@@ -8,12 +8,12 @@ import msgspec
 
 from letterlock.assurance import receipts
 from letterlock.assurance.device_list import Device as ListedDevice
+from letterlock.assurance.envelope import Envelope, EnvelopeError, EnvelopeReason
 from letterlock.assurance.receipts import Receipt, Receipted, ReceiptError, ReceiptReason, ReceiptType
 from letterlock.assurance.remedies import remedy
 from letterlock.client import events
 from letterlock.client.directory import Directory
-from letterlock.client.envelope import Envelope
-from letterlock.client.errors import DeviceError, DeviceReason, EngineError, EngineReason, EnvelopeError, EnvelopeReason
+from letterlock.client.errors import DeviceError, DeviceReason, EngineError, EngineReason
 from letterlock.client.floors import DeviceFloors, Put
 from letterlock.client.keys import DeviceKeys
 from letterlock.client.sent import DIGESTS, SENT, Heard, MessageReceipts, SentRecord

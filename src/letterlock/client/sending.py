@@ -6,9 +6,9 @@ from typing import Final, final
 
 import msgspec
 
+from letterlock.assurance import envelope as envelopes
 from letterlock.assurance.receipts import NO_ERA, Receipted, ReceiptType
 from letterlock.assurance.remedies import forbids_resend
-from letterlock.client import envelope as envelopes
 from letterlock.client import events, tokens
 from letterlock.client.errors import DeviceError, DeviceReason, EngineError, EngineReason, RelayError, RelayReason
 from letterlock.client.floors import Put

@@ -21,10 +21,10 @@ to ``newest`` had a number then: who joins in between cannot tell which of them 
 import hashlib
 from dataclasses import dataclass, field
 from enum import IntEnum, unique
-from typing import Final
+from typing import ClassVar, Final
 
 from letterlock.assurance.device_list import Device as ListedDevice
-from letterlock.client.errors import EnvelopeError, EnvelopeReason
+from letterlock.model.errors import Fault, OperationError, Reason
 from letterlock.model.ids import ID_BYTES, AccountId, DeviceId, MessageId, TenantId
 from letterlock.wire.preimage import (
     HASH_BYTES,
@@ -50,6 +50,27 @@ _SIGNATURE: Final = 66
 
 
 @unique
+class EnvelopeReason(Reason):
+    """Why the envelope inside an MLS message is refused."""
+
+    MALFORMED = "envelope_malformed"
+    UNKNOWN_VERSION = "envelope_version_unknown"
+    TOO_LARGE = "envelope_too_large"
+    ANOTHER_GROUP = "envelope_of_another_group_or_epoch"
+    SENDER_NOT_LISTED = "sender_not_on_the_signed_list"
+    SENDER_MISMATCH = "sender_is_not_the_leaf_that_sent"
+    BAD_SIGNATURE = "envelope_signature_refused"
+    BAD_PADDING = "envelope_padding_refused"
+    REPLAYED = "message_id_seen_before"
+
+
+class EnvelopeError(OperationError[EnvelopeReason]):
+    """A decrypted message does not prove who wrote it."""
+
+    fault: ClassVar[Fault] = Fault.PEER
+
+
+@unique
 class EnvelopeKind(IntEnum):
     """What an envelope carries."""
 
@@ -58,11 +79,11 @@ class EnvelopeKind(IntEnum):
     RECEIPT = 2
     """A signed receipt (:mod:`letterlock.assurance.receipts`), which has a signature of its own."""
     PAYLOAD = 3
-    """What a person says (:mod:`letterlock.client.payload`)."""
+    """What a person says: a typed payload (docs/protocol/devices.md, section 9)."""
     TOKENS = 4
-    """Delivery tokens for members' devices (:mod:`letterlock.client.tokens`)."""
+    """Delivery tokens for members' devices (docs/protocol/devices.md, section 14)."""
     HANDSHAKE = 5
-    """An element of a session handshake (:mod:`letterlock.client.handshakes`)."""
+    """An element of a session handshake (docs/protocol/handshake.md)."""
 
     @property
     def speaks(self) -> bool:
