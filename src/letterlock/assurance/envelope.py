@@ -81,7 +81,7 @@ class EnvelopeKind(IntEnum):
     PAYLOAD = 3
     """What a person says: a typed payload (docs/protocol/devices.md, section 9)."""
     TOKENS = 4
-    """Delivery tokens for members' devices (docs/protocol/devices.md, section 14)."""
+    """Delivery tokens for members' devices (docs/protocol/devices.md, section 15)."""
     HANDSHAKE = 5
     """An element of a session handshake (docs/protocol/handshake.md)."""
 

@@ -1,6 +1,6 @@
 """A sealed delivery: an MLSMessage once more encrypted for one device, and the token that lets it into a mailbox.
 
-Who submits it needs no session, only a token that the recipient handed out (docs/protocol/devices.md, section 14)::
+Who submits it needs no session, only a token that the recipient handed out (docs/protocol/devices.md, section 15)::
 
     u8 version = 1 | 16 name of the token | 12 nonce | AEAD ciphertext of an MLSMessage
 

@@ -1,4 +1,4 @@
-"""The routes of encrypted attachments (docs/protocol/devices.md, section 12)."""
+"""The routes of encrypted attachments (docs/protocol/devices.md, section 13)."""
 
 from letterlock.faces.http import device_schemas as s
 from letterlock.faces.http.device_calls import caller_of, guard, number_parameter, path_id, problems, query_number

@@ -1,4 +1,4 @@
-"""The routes of push subscriptions (docs/protocol/devices.md, section 13)."""
+"""The routes of push subscriptions (docs/protocol/devices.md, section 14)."""
 
 from letterlock.faces.http import device_schemas as s
 from letterlock.faces.http.device_calls import caller_of, guard, own_device, problems
