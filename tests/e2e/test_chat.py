@@ -216,7 +216,14 @@ async def test_kill_9_loses_no_line_and_repeats_none_unsaid(chatter: Maker) -> N
         assert (await alice.next("conversation"))["how"] == "resumed"
     await bob.until(lambda: {line["text"] for line in [*shown, *bob.all("message")]} == set(typed))
     lines_shown = [*shown, *bob.all("message")]
-    assert [line["text"] for line in lines_shown if not line["again"]] == typed
+    # Killed between noting that a line is being shown and showing it, the next run shows it for the first time, marked.
+    seen: list[str] = []
+    for line in lines_shown:
+        if line["text"] not in seen:
+            seen.append(line["text"])
+        else:
+            assert line["again"], "a repetition is marked as one"
+    assert seen == typed
     await bob.type("all there")
     assert (await alice.next("message"))["text"] == "all there"
     assert not bob.all("finding")

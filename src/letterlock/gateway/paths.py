@@ -5,7 +5,7 @@ and Ed25519 is deterministic, so the marker that is signed now is the one that w
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from letterlock.ledger.serve import Prover
@@ -32,7 +32,7 @@ class Logged:
 
     entry: int
     records: Sequence[bytes]
-    seed: bytes
+    seed: bytes = field(repr=False)
 
 
 class Paths:
