@@ -144,6 +144,23 @@ def test_a_destruction_that_must_not_be_is_refused(tmp_path: Path, store: FileKe
         keys.apply(Rewrap(1, 2, held=False), LATER, rows)
 
 
+def test_rows_that_went_between_the_count_and_the_move_are_no_error(tmp_path: Path, store: FileKeyStore) -> None:
+    keys = StorageKeys.create(tmp_path / "g", store)
+
+    class Delivered(MemoryRows):
+        """Its rows go while they are about to be moved."""
+
+        def rewrap(self, source: StorageKey, target: StorageKey, held: bool) -> int:
+            self.rows.clear()
+            return super().rewrap(source, target, held)
+
+    rows = Delivered()
+    rows.add(keys.current(NOON), b"x")
+    keys.maintain(LATER, rows)
+    with refused(StorageKeyReason.DESTROYED):
+        keys.get(1)
+
+
 def test_rows_that_do_not_move_are_an_error_not_a_loop(tmp_path: Path, store: FileKeyStore) -> None:
     keys = StorageKeys.create(tmp_path / "g", store)
     rows = MemoryRows()

@@ -247,7 +247,9 @@ class StorageKeys:
             if isinstance(action, Create):
                 self._create(action)
             elif isinstance(action, Rewrap):
-                if not rows.rewrap(self.get(action.source), self.get(action.target), action.held):
+                moved = rows.rewrap(self.get(action.source), self.get(action.target), action.held)
+                # Those that were counted may have gone meanwhile: delivered, purged, or moved by another turn.
+                if not moved and _left(rows.references(), action):
                     raise StorageKeyError(StorageKeyReason.NO_PROGRESS, generation=action.source)
             else:
                 self._destroy(action, now_ms, rows)
@@ -352,3 +354,9 @@ class StorageKeys:
             self._live.clear()
             self._now = None
             self._slots.close()
+
+
+def _left(references: Mapping[int, References], action: Rewrap) -> int:
+    """How many rows an action would still have to move."""
+    count = references.get(action.source, References())
+    return count.held if action.held else count.free
