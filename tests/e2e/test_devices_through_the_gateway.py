@@ -12,13 +12,27 @@ import pytest
 from rich.console import Console
 
 from letterlock.client import events
+from letterlock.client.events import Received
 from letterlock.lab.demo.__main__ import run
 from letterlock.lab.demo.world import GatewayProcess, Phone, enrol, received, start_gateway, until
 from letterlock.lab.sweep import Canary, Directory, sweep
+from letterlock.model.ids import GroupRef
 
 
 async def pair(work: Path, gateway: GatewayProcess) -> tuple[Phone, Phone]:
     return await enrol(work, gateway, "alice", "lab"), await enrol(work, gateway, "bob", "lab")
+
+
+async def one_message(alice: Phone, bob: Phone) -> tuple[GroupRef, Received]:
+    """Both connected, in a group of theirs; the group, and what came of the words that alice sent."""
+    group = await alice.device.create_group()
+    await alice.device.add_account(group, bob.device.account)
+    alice.connect()
+    bob.connect()
+    await alice.device.send(group, b"words")
+    assert await until(lambda: len(received(bob)) == 1)
+    (event,) = received(bob)
+    return group, event
 
 
 def ledger_verifies(folder: Path) -> bool:

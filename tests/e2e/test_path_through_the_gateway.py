@@ -4,11 +4,11 @@ import asyncio
 from pathlib import Path
 
 import httpx
-from tests.e2e.test_devices_through_the_gateway import pair
+from tests.e2e.test_devices_through_the_gateway import one_message, pair
 
 from letterlock.client import api
 from letterlock.client.api_answers import ApiCode, ApiError
-from letterlock.lab.demo.world import received, start_gateway, until
+from letterlock.lab.demo.world import start_gateway
 from letterlock.model.ids import MessageId
 from letterlock.model.protection import MarkerKind
 from letterlock.wire.path import Onward
@@ -19,13 +19,7 @@ async def test_the_path_of_a_sealed_message_ends_at_the_devices(tmp_path: Path) 
     gateway = await start_gateway(tmp_path)
     alice, bob = await pair(tmp_path, gateway)
     try:
-        group = await alice.device.create_group()
-        await alice.device.add_account(group, bob.device.account)
-        alice.connect()
-        bob.connect()
-        await alice.device.send(group, b"words")
-        assert await until(lambda: len(received(bob)) == 1)
-        (event,) = received(bob)
+        _, event = await one_message(alice, bob)
         message = MessageId(event.relay_id)
         key = VerifierKey.parse((gateway.folder / "ledger.vkey").read_text().strip())
         async with httpx.AsyncClient(base_url=gateway.url) as http:

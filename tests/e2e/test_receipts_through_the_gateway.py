@@ -4,13 +4,13 @@ import asyncio
 from pathlib import Path
 
 import httpx
-from tests.e2e.test_devices_through_the_gateway import ledger_verifies, pair
+from tests.e2e.test_devices_through_the_gateway import ledger_verifies, one_message, pair
 
 from letterlock.assurance.receipts import ReceiptType
 from letterlock.client import api
 from letterlock.client.api_answers import Security
 from letterlock.client.sending import _about
-from letterlock.lab.demo.world import GatewayProcess, received, start_gateway, until
+from letterlock.lab.demo.world import GatewayProcess, start_gateway
 from letterlock.model.ids import MessageId
 
 
@@ -34,13 +34,7 @@ async def test_receipts_that_are_handed_in_show_on_the_surfaces_of_the_server(tm
     gateway = await start_gateway(tmp_path)
     alice, bob = await pair(tmp_path, gateway)
     try:
-        group = await alice.device.create_group()
-        await alice.device.add_account(group, bob.device.account)
-        alice.connect()
-        bob.connect()
-        await alice.device.send(group, b"words")
-        assert await until(lambda: len(received(bob)) == 1)
-        (event,) = received(bob)
+        group, event = await one_message(alice, bob)
         message = str(MessageId(event.relay_id))
         before = await shown(gateway, message)
         assert before.receipts is None

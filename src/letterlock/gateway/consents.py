@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from hashlib import blake2b
-from typing import Any, ClassVar, Final, Protocol
+from typing import ClassVar, Final, Protocol
 
 from msgspec import Struct
 
@@ -22,6 +22,7 @@ from letterlock.gateway.offers import Counts, Subjects
 from letterlock.gateway.policies import Policies
 from letterlock.gateway.questions import TRAFFICS, About, QuestionBook, QuestionView
 from letterlock.gateway.sealed import MAX_STALE
+from letterlock.gateway.writer import Writer
 from letterlock.model.bodies import ShreddableBody
 from letterlock.model.clock import Clock
 from letterlock.model.errors import Fault, OperationError, Reason
@@ -95,14 +96,6 @@ class Answerer:
     who: bytes = field(repr=False)
     caller: int = 0
     list_version: int = 0
-
-
-class Writer(Protocol):
-    """The writer's queue."""
-
-    async def run(self, command: Any, *, tenant: int = 0, size: int = 0) -> Any:
-        """Queues one command and awaits its outcome."""
-        ...
 
 
 class OpeningKeys(Protocol):

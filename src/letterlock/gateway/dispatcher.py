@@ -10,7 +10,7 @@ import asyncio
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import structlog
 
@@ -20,6 +20,7 @@ from letterlock.gateway.codes import FALLS
 from letterlock.gateway.policies import Policies
 from letterlock.gateway.questions import TRAFFICS
 from letterlock.gateway.receipts import SMS_ROUTE, remote_token
+from letterlock.gateway.writer import Writer
 from letterlock.model.bodies import OpenBody, ShreddableBody
 from letterlock.model.capability import Channel
 from letterlock.model.clock import Clock
@@ -48,14 +49,6 @@ _RANDOM: Final = secrets.SystemRandom()
 _CONSENT: Final = {kind: Consent[kind.name] for kind in CONSENT_KINDS}
 
 _log: Final = structlog.get_logger("letterlock.dispatch")
-
-
-class Writer(Protocol):
-    """The writer's queue."""
-
-    async def run(self, command: Any, *, tenant: int = 0, size: int = 0) -> Any:
-        """Queues one command and awaits its outcome."""
-        ...
 
 
 class OpeningKeys(Protocol):

@@ -6,21 +6,14 @@ Every step can be the last before a crash; the next start goes on from there.
 import asyncio
 import os
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Final
 
 from letterlock.custody.vault import Erasure, ErasureOutcome, Vault, VaultError, VaultReason
+from letterlock.gateway.writer import Writer
 from letterlock.model.ids import TenantId
 from letterlock.storage.maintenance_commands import EndErasure, IntendErasure
 
 SALT_BYTES: Final = 16
-
-
-class Writer(Protocol):
-    """The writer's queue."""
-
-    async def run(self, command: Any, *, tenant: int = 0, size: int = 0) -> Any:
-        """Queues one command and awaits its outcome."""
-        ...
 
 
 class Erasures:

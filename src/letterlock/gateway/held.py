@@ -5,7 +5,7 @@ stays held, for nobody has answered; what waits for an answer already is not tou
 """
 
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Final
 
 from letterlock.assurance.causes import Cause
 from letterlock.assurance.fallback import FallbackEvent, FallbackState, step
@@ -14,6 +14,7 @@ from letterlock.gateway.policies import Policies
 from letterlock.gateway.questions import TRAFFICS, QuestionBook
 from letterlock.gateway.security import Assessments
 from letterlock.gateway.shown import shown_of
+from letterlock.gateway.writer import Writer
 from letterlock.model.clock import Clock
 from letterlock.model.protection import ConsentKind, EvidenceGrade, Protection
 from letterlock.policy.decision import Action, Fall
@@ -27,14 +28,6 @@ from letterlock.wire.tlog.words import ReasonCode
 
 PAGE: Final = 100
 """Messages looked at with one query."""
-
-
-class Writer(Protocol):
-    """The writer's queue."""
-
-    async def run(self, command: Any, *, tenant: int = 0, size: int = 0) -> Any:
-        """Queues one command and awaits its outcome."""
-        ...
 
 
 def policy_fall(before: Protection, after: Protection, policy: bytes) -> open_commands.Fall:

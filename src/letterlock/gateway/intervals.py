@@ -1,18 +1,9 @@
 """Closes the ledger's intervals on time: one entry each, whether or not a message was sent."""
 
-from typing import Any, Protocol
-
+from letterlock.gateway.writer import Writer
 from letterlock.model.clock import Clock
 from letterlock.storage.maintenance_commands import CloseIntervals
 from letterlock.wire.tlog.intervals import INTERVAL_MS, interval_end
-
-
-class Writer(Protocol):
-    """The writer's queue."""
-
-    async def run(self, command: Any, *, tenant: int = 0, size: int = 0) -> Any:
-        """Queues one command and awaits its outcome."""
-        ...
 
 
 class Intervals:

@@ -2,19 +2,11 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Protocol
 
+from letterlock.gateway.writer import Writer
 from letterlock.storage.maintenance_commands import SaveCheckpoint
 from letterlock.storage.sqlite.ledger_rows import LedgerRows
 from letterlock.storage.sqlite.reader import Readers
-
-
-class Writer(Protocol):
-    """The writer's queue."""
-
-    async def run(self, command: Any, *, tenant: int = 0, size: int = 0) -> Any:
-        """Queues one command and awaits its outcome."""
-        ...
 
 
 class LedgerStoreBridge:

@@ -9,6 +9,7 @@ import structlog
 from letterlock.custody.generations import References
 from letterlock.custody.sealing import StorageKey
 from letterlock.custody.storage_keys import StorageKeys
+from letterlock.gateway.writer import Writer
 from letterlock.ledger.heads import HeadSigner
 from letterlock.model.clock import Clock
 from letterlock.storage.maintenance_commands import (
@@ -29,12 +30,8 @@ REWRAP_LIMIT: Final = 500
 _log: Final = structlog.get_logger("letterlock.maintenance")
 
 
-class Writer(Protocol):
-    """The writer's queue."""
-
-    async def run(self, command: Any, *, tenant: int = 0, size: int = 0) -> Any:
-        """Queues one command and awaits its outcome."""
-        ...
+class TruncatingWriter(Writer, Protocol):
+    """The writer's queue, and the care of its log."""
 
     async def truncate(self) -> None:
         """Moves the write-ahead log into the database and empties it of old pages."""
@@ -44,7 +41,7 @@ class Writer(Protocol):
 class Purger:
     """Deletes what is overdue, and empties the write-ahead log of it."""
 
-    def __init__(self, writer: Writer, clock: Clock) -> None:
+    def __init__(self, writer: TruncatingWriter, clock: Clock) -> None:
         self._writer = writer
         self._clock = clock
         self._shard = 0

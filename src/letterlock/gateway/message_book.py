@@ -1,7 +1,8 @@
 """What a tenant may look at and forget: its own readable messages, by id and by time. Never what they say."""
 
-from typing import Any, ClassVar, Final, Protocol
+from typing import ClassVar, Final, Protocol
 
+from letterlock.gateway.writer import Writer
 from letterlock.model.capability import Channel
 from letterlock.model.clock import Clock
 from letterlock.model.errors import Fault, OperationError, Reason
@@ -28,14 +29,6 @@ class BookError(OperationError[BookReason]):
     """Nothing changed."""
 
     fault: ClassVar[Fault] = Fault.POLICY
-
-
-class Writer(Protocol):
-    """The writer's queue."""
-
-    async def run(self, command: Any, *, tenant: int = 0, size: int = 0) -> Any:
-        """Queues one command and awaits its outcome."""
-        ...
 
 
 class Reads(Protocol):
@@ -97,8 +90,8 @@ class MessageBook:
         try:
             await self._writer.run(ForgetMessage(tenant, message_id.value, self._clock.now_ms()), tenant=tenant)
         except CommitRefused as refusal:
-            final = refusal.reason is CommitReason.NOT_FOUND
-            raise BookError(BookReason.NOT_FOUND if final else BookReason.NOT_FINAL) from None
+            missing = refusal.reason is CommitReason.NOT_FOUND
+            raise BookError(BookReason.NOT_FOUND if missing else BookReason.NOT_FINAL) from None
 
 
 def _readable(row: MessageRow) -> bool:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from letterlock.assurance import consent as consents
 from letterlock.assurance.causes import Cause
@@ -33,6 +33,7 @@ from letterlock.gateway.sealed import MAX_STALE
 from letterlock.gateway.sealed_questions import seal_question
 from letterlock.gateway.security import Assessments
 from letterlock.gateway.shown import shown_of, size_bucket
+from letterlock.gateway.writer import Writer
 from letterlock.model.capability import Channel
 from letterlock.model.clock import Clock
 from letterlock.model.ids import AccountId, ChallengeId, MessageId, TenantId
@@ -77,14 +78,6 @@ _KIND: Final = {
     ConsentKind.TENANT_ASSERTED: Consent.TENANT_ASSERTED,
     ConsentKind.POLICY: Consent.POLICY,
 }
-
-
-class Writer(Protocol):
-    """The writer's queue."""
-
-    async def run(self, command: Any, *, tenant: int = 0, size: int = 0) -> Any:
-        """Queues one command and awaits its outcome."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

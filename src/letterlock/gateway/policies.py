@@ -1,8 +1,9 @@
 """The proven policies in force: one for each profile that a tenant has, under one version."""
 
 import asyncio
-from typing import Any, Final, Protocol
+from typing import Final
 
+from letterlock.gateway.writer import Writer
 from letterlock.model.capability import CapabilityRow
 from letterlock.model.clock import Clock
 from letterlock.model.traces import USUAL, Traces
@@ -32,14 +33,6 @@ class Policies:
     def give(self, tenant: int, policy: ProvenPolicy) -> None:
         """Gives a tenant a policy of its own; nothing was decided for this tenant before."""
         self._by_tenant[tenant] = policy
-
-
-class Writer(Protocol):
-    """The writer's queue."""
-
-    async def run(self, command: Any, *, tenant: int = 0, size: int = 0) -> Any:
-        """Queues one command and awaits its outcome."""
-        ...
 
 
 class Profiles:

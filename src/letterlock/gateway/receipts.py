@@ -5,8 +5,9 @@ Nothing is acknowledged to the message centre before it is durable here. The cen
 
 from collections.abc import Callable
 from hashlib import blake2b
-from typing import Any, Final, Protocol
+from typing import Final
 
+from letterlock.gateway.writer import Writer
 from letterlock.model.capability import Channel
 from letterlock.model.clock import Clock
 from letterlock.model.message import MessageEvent
@@ -31,14 +32,6 @@ _EVENTS: Final = {
     SmscState.REJECTED: MessageEvent.FAILED,
 }
 """Others say that it is on its way, or nothing."""
-
-
-class Writer(Protocol):
-    """The writer's queue."""
-
-    async def run(self, command: Any, *, tenant: int = 0, size: int = 0) -> Any:
-        """Queues one command and awaits its outcome."""
-        ...
 
 
 def remote_token(key: bytes, route: int, remote_id: str) -> bytes:

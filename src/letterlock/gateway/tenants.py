@@ -3,8 +3,9 @@
 import os
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
-from typing import Any, Final, Protocol
+from typing import Final
 
+from letterlock.gateway.writer import Writer
 from letterlock.model.clock import Clock
 from letterlock.model.ids import ApiKeyId, TenantId
 from letterlock.storage.tenant_commands import AddApiKey, AddTenant, ApiKeyRow, RevokeApiKey, TenantRow
@@ -13,14 +14,6 @@ SCOPES: Final = ("messages", "devices", "read", "admin")
 KEY_PREFIX: Final = "ll_"
 SECRET_BYTES: Final = 32
 SALT_BYTES: Final = 16
-
-
-class Writer(Protocol):
-    """The writer's queue."""
-
-    async def run(self, command: Any, *, tenant: int = 0, size: int = 0) -> Any:
-        """Queues one command and awaits its outcome."""
-        ...
 
 
 class Tenants:

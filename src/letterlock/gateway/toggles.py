@@ -1,12 +1,13 @@
 """The E2EE-first toggle of a tenant and of its conversations: flipped, looked at, and in force for the next message."""
 
 import asyncio
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar
 
 from msgspec import Struct
 
 from letterlock.gateway.offers import Subjects
 from letterlock.gateway.policies import Policies
+from letterlock.gateway.writer import Writer
 from letterlock.model.clock import Clock
 from letterlock.model.errors import Fault, OperationError, Reason
 from letterlock.model.ids import TenantId
@@ -35,14 +36,6 @@ class ToggleView(Struct, frozen=True):
 
     mode: str
     version: int
-
-
-class Writer(Protocol):
-    """The writer's queue."""
-
-    async def run(self, command: Any, *, tenant: int = 0, size: int = 0) -> Any:
-        """Queues one command and awaits its outcome."""
-        ...
 
 
 class Toggles:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 _READ: Final = 65_536
 _MAX_LINE: Final = 65_536
 """Bytes of a typed line that are looked at: more than a text may have, so that a longer one is refused, not cut."""
-_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 def chat(
@@ -85,28 +84,9 @@ def _check(name: str, gateway: str) -> None:
 
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", name):
         wrong_usage("a name has up to 64 lower-case letters, digits, dots, dashes")
+    from letterlock.app.commands.calls import check_gateway
+
     check_gateway(gateway)
-
-
-def check_gateway(gateway: str) -> None:
-    """Refuses what is no gateway's address, and plain http beyond this machine.
-
-    Raises:
-        ChatError: NOT_A_GATEWAY, PLAIN_HTTP.
-    """
-    from urllib.parse import urlsplit
-
-    from letterlock.client.errors import ChatError, ChatReason
-
-    try:
-        address = urlsplit(gateway)
-        host = address.hostname
-    except ValueError:
-        raise ChatError(ChatReason.NOT_A_GATEWAY) from None
-    if address.scheme not in {"http", "https"} or not host or address.query or address.fragment:
-        raise ChatError(ChatReason.NOT_A_GATEWAY)
-    if address.scheme == "http" and host not in _LOOPBACK:
-        raise ChatError(ChatReason.PLAIN_HTTP)
 
 
 async def _run(plan: "Plan", screen: "Screen") -> None:

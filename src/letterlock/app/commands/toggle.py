@@ -26,18 +26,13 @@ def e2ee_first(
     In force for the next message; recorded in the ledger, with a version that goes up by one. It asks for more than
     the policy, never for less: as-policy goes back to what policy and records say.
     """
-    import httpx
-
-    from letterlock.app.commands.chat import check_gateway
+    from letterlock.app.commands.calls import tenant_api
     from letterlock.client import api
 
     choices = {"on": "e2ee_first", "as-policy": "as_policy"}
     if mode and mode not in choices:
         wrong_usage("on, or as-policy")
-    check_gateway(gateway)
-    key = api_key_file.read_text().strip()
-    with httpx.Client(base_url=gateway.rstrip("/"), timeout=20, trust_env=False) as http:
-        call = api.TenantApi(http, key)
+    with tenant_api(gateway, api_key_file) as call:
         done = call(api.set_e2ee_first(choices[mode], to or None) if mode else api.e2ee_first(to or None))
     of = "this conversation" if to else "all conversations of this tenant"
     words = {"e2ee_first": "end-to-end encryption first", "as_policy": "as the policy says"}

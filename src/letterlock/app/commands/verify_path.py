@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from letterlock.model.ids import MessageId
     from letterlock.wire.path import Handed, ProvenPath
     from letterlock.wire.tlog.note import VerifierKey
-
-_TIMEOUT_S: Final = 20
 
 
 def verify_path(
@@ -72,19 +70,11 @@ def _verified(content: bytes, keys: "list[VerifierKey]", wanted: "MessageId | No
 
 
 def _fetch(message: "MessageId", gateway: str, api_key_file: Path) -> bytes:
-    import httpx
-
-    from letterlock.app.commands.chat import check_gateway
+    from letterlock.app.commands.calls import tenant_api
     from letterlock.client import api
-    from letterlock.client.errors import ChatError, ChatReason
 
-    check_gateway(gateway)
-    try:
-        secret = api_key_file.read_text().strip()
-    except FileNotFoundError:
-        raise ChatError(ChatReason.API_KEY_NEEDED) from None
-    with httpx.Client(base_url=gateway.rstrip("/"), timeout=_TIMEOUT_S) as http:
-        return api.TenantApi(http, secret)(api.path(str(message))).data
+    with tenant_api(gateway, api_key_file) as call:
+        return call(api.path(str(message))).data
 
 
 def _show(path: "ProvenPath", *, as_json: bool) -> None:

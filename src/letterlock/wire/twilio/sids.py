@@ -17,7 +17,6 @@ class Kind(StrEnum):
     API_KEY = "SK"
     MESSAGE = "SM"
     SERVICE = "MG"
-    MEDIA = "ME"
 
 
 def sid(kind: Kind, value: bytes) -> str:

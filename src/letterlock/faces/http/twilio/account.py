@@ -85,6 +85,7 @@ def account_of(authorization: bytes | None, named: str, tokens: Tokens, tenants:
         TwilioError: 20003 with 401; the same for every reason, so that nobody learns which tenants there are.
     """
     user, secret = _credential(authorization)
+    name = named.encode("utf-8", "replace")
     wanted = parse_sid(Kind.ACCOUNT, named)
     number = None if wanted is None else tenants.of_id(wanted)
     # The same work whoever calls: an unknown tenant has tokens too, which nobody knows.
@@ -92,11 +93,11 @@ def account_of(authorization: bytes | None, named: str, tokens: Tokens, tenants:
     good = False
     for token in tokens.accepted(tenant_id):
         good |= hmac.compare_digest(token.encode(), secret)
-    good &= user == named.encode("utf-8", "replace")
+    good &= user == name
     key = tenants.tenant(sha256(secret).digest())
     if key is not None and key.tenant_id == tenant_id and SCOPE in key.scopes:
         # An API key goes under the account's name or, as that API has it, under its own.
-        good |= user in (named.encode("utf-8", "replace"), sid(Kind.API_KEY, key.key_id).encode())
+        good |= user in (name, sid(Kind.API_KEY, key.key_id).encode())
     if not good or number is None:
         raise _unauthenticated()
     return Account(number, tenant_id)

@@ -101,11 +101,6 @@ class AccountResource(Struct, frozen=True, kw_only=True):
     subresource_uris: dict[str, str]
 
 
-def status_of(state: MessageState) -> str:
-    """The word for a state."""
-    return _STATUS[state]
-
-
 def message_resource(
     account: str,
     message_id: bytes,
@@ -139,7 +134,7 @@ def message_resource(
         messaging_service_sid=service,
         num_segments=str(segments),
         sid=own,
-        status=status_of(state),
+        status=_STATUS[state],
         subresource_uris=links,
         to=to,
         uri=f"{uri}.json",
