@@ -10,6 +10,7 @@ from typing import Final, Self, TypeVarTuple
 from letterlock.lab.smsc.behaviour import Behaviour, Fault, FaultKind, ReceiptForm, ReceiptOrder, written_id
 from letterlock.lab.smsc.clock import SteadyClock
 from letterlock.lab.smsc.link import Account, Link
+from letterlock.lab.smsc.listener import Listener
 from letterlock.lab.smsc.phone import Phone, snippet
 from letterlock.model.bodies import OpenBody
 from letterlock.model.clock import Clock
@@ -31,8 +32,6 @@ from letterlock.wire.sms.terms import (
 )
 
 Arguments = TypeVarTuple("Arguments")
-ACCEPT_TURNS: Final = 4
-"""Turns of the loop in which a connection that has come becomes one that can be broken."""
 _STATUS: Final = {FaultKind.THROTTLE: CommandStatus.RTHROTTLED, FaultKind.QUEUE_FULL: CommandStatus.RMSGQFUL}
 
 
@@ -68,7 +67,7 @@ class LabSmsc:
         self._phones: dict[PhoneNumber, Phone] = {}
         self._faults: deque[Fault] = deque()
         self._links: set[Link] = set()
-        self._server: asyncio.Server | None = None
+        self._listener: Listener | None = None
         self._next_id = 0x0A1B2C3D
         self._mo_reference = 0
 
@@ -96,23 +95,15 @@ class LabSmsc:
 
     async def come_back(self) -> None:
         """Listens, on the same port as before."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: Link(self, self._name, self._timers), "127.0.0.1", self.port, ssl=self._tls
-        )
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._listener = Listener(lambda: Link(self, self._name, self._timers), self.port, self._tls)
+        self.port = self._listener.port
 
     async def go_away(self) -> None:
         """Stops to listen and breaks every connection; phones and what waits stay."""
-        # A server that closes while it takes a connection leaves that one open (CPython 3.11): first those are taken.
-        for _ in range(ACCEPT_TURNS):
-            await asyncio.sleep(0)
-        server, self._server = self._server, None
-        if server is not None:
-            server.close()
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            await listener.close()
         self.drop_links()
-        if server is not None:
-            await server.wait_closed()
         await asyncio.sleep(0)
 
     def drop_links(self) -> None:
