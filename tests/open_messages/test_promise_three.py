@@ -8,8 +8,10 @@ floor that was there when it was taken or by a yes to exactly this text and numb
 import os
 import random
 from collections import Counter
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -80,6 +82,8 @@ class Story:
         self.texts = 0
         self.centre = LabSmsc(ACCOUNTS)
         self.away = False
+        self.opened = AsyncExitStack()
+        """What is open, a beginning that failed midway too."""
         self.w: World
         self.alice: Person
 
@@ -87,19 +91,20 @@ class Story:
         real = SystemClock.now_ms
         self.monkeypatch.setattr(SystemClock, "now_ms", lambda clock: real(clock) + self.later_ms)
         await self.centre.come_back()
+        self.opened.push_async_callback(self.centre.go_away)
         gateway = await open_gateway(settings_of(self.folder, self.centre.port))
         secret = (self.folder / API_KEY_FILE).read_text().strip()
         self.w = World(self.folder, gateway, client_of(gateway, secret), self.centre)
+        self.opened.push_async_callback(self.stopped)
         self.alice = await person(self.w)
+        self.opened.callback(self.alice.close)
         for number in NUMBERS:
             await self.w.notify("hello", to=number)
         self.w.set_floor(PROTECTIONS.index(self.model.floor), 1)
 
-    async def end(self) -> None:
-        self.alice.close()
+    async def stopped(self) -> None:
         await self.w.http.aclose()
         await self.w.gateway.close()
-        await self.centre.go_away()
 
     # -- what can happen --------------------------------------------------------------------------------------------
 
@@ -125,8 +130,7 @@ class Story:
         self.away = not self.away
 
     async def restart(self) -> None:
-        await self.w.http.aclose()
-        await self.w.gateway.close()
+        await self.stopped()
         self.w.gateway = await open_gateway(settings_of(self.folder, self.centre.port))
         self.w.http = client_of(self.w.gateway, (self.folder / API_KEY_FILE).read_text().strip())
         # At a start it is looked whether what is held may leave by now.
@@ -276,17 +280,21 @@ class Story:
         return Counter({"arrived": len(arrived), "falls": len(falls), "yes": sum(yes.values())})
 
 
-async def blind(*_: object) -> tuple[int, int]:
-    """A gateway that takes every floor for the lowest."""
-    return PROTECTIONS.index(Protection.CLEAR), 1
+the_floor = OpenReads.floor
+
+
+async def blind(reads: OpenReads, *of: Any) -> tuple[int, int]:
+    """A gateway that takes every floor for the lowest, at the version that it has."""
+    _, version = await the_floor(reads, *of)
+    return PROTECTIONS.index(Protection.CLEAR), version
 
 
 async def run(folder: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """A whole story; what it came to."""
     folder.mkdir()
     story = Story(folder, seed, monkeypatch)
-    await story.begin()
-    try:
+    async with story.opened:
+        await story.begin()
         happenings = {
             story.sent: 30, story.held_answered: 12, story.used_later: 12, story.withdrawn: 5,
             story.capability_changes: 12, story.toggle_flips: 4, story.delivery_fails: 6, story.time_passes: 6,
@@ -296,8 +304,6 @@ async def run(folder: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> Count
             await happening()
         await story.settled()
         return story.holds()
-    finally:
-        await story.end()
 
 
 async def stories(folder: Path, seeds: range, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
@@ -319,14 +325,16 @@ async def test_whatever_happens_in_whatever_order_nothing_steps_down_in_silence(
     assert min(seen["arrived"], seen["falls"], seen["yes"]) >= 1
 
 
-FLAWS: dict[str, tuple[object, str, object]] = {
-    "a yes is good for anything": (QuestionBook, "still_holds", lambda *_: True),
-    "the floor is not looked at": (OpenReads, "floor", blind),
+FLAWS: dict[str, tuple[tuple[object, str, object], str]] = {
+    "a yes is good for anything": ((QuestionBook, "still_holds", lambda *_: True), "a yes was used"),
+    "the floor is not looked at": ((OpenReads, "floor", blind), "below its floor without a word"),
 }
+"""What is broken, and what the witness says then. Any other failure would be one of the test."""
 
 
 @pytest.mark.parametrize("flaw", list(FLAWS))
 async def test_a_planted_flaw_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flaw: str) -> None:
-    monkeypatch.setattr(*FLAWS[flaw])
-    with pytest.raises(AssertionError):
+    broken, said = FLAWS[flaw]
+    monkeypatch.setattr(*broken)
+    with pytest.raises(AssertionError, match=said):
         await stories(tmp_path, range(12), monkeypatch)
