@@ -224,7 +224,7 @@ class Story:
         if answer.status_code == 202 and not answer.json()["duplicate"]:
             if answer.json()["security"]["fall"] == "consented":
                 assert (text, number) == (said.text, said.number), "a yes was used for something else"
-                assert now < said.until_ms
+                assert now < said.until_ms, "a yes was used after its time"
                 self.model.used[consent] += 1
                 assert self.model.used[consent] == 1, "a yes was used twice"
                 self.model.allowed[text] = consent
